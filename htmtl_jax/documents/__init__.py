@@ -1,0 +1,1 @@
+"""Documents: the record, where it comes from, and its reference summaries."""

@@ -1,0 +1,9 @@
+"""The one exception whose message is meant for the person at the terminal."""
+
+
+class UserError(Exception):
+  """Bad input, said in one line: what is wrong, where, and what to do.
+
+  `main.py` prints the message without a traceback and exits with status 2.
+  Anything else that escapes is a bug and keeps its traceback.
+  """

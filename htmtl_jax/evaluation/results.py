@@ -1,0 +1,231 @@
+"""An evaluation's numbers, and the files that hold them.
+
+    results.json       means and intervals by system and level, for scripts and people
+    predictions.jsonl  what every system wrote beside its reference, a pair a line
+    scores.jsonl       ROUGE of every system on every document, for paired tests
+
+Owns their schema. What is scored is decided elsewhere: a `SummaryPair` arrives with
+its texts ready, sentences separated by newlines (`rouge.join_sentences`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from htmtl_jax.evaluation import rouge
+from htmtl_jax.levels import LEVELS
+
+WITHOUT_FILLERS = "section_without_fillers"
+
+
+@dataclasses.dataclass(frozen=True)
+class SummaryPair:
+  """One document at one level: the reference, and what each system wrote.
+
+  Attributes:
+    id: the document's.
+    level: one of `LEVELS`.
+    reference: newline-separated sentences, uncut.
+    reference_kind: "gold" (a person wrote it for this) or "silver" (a rule made it).
+    systems: text by system; "" where a system had nothing to say, which scores 0.
+    reference_without_fillers: at the section level, the reference without the pieces
+      that were taken from the section itself for want of anything better; None where
+      there are none.
+    systems_without_fillers: the systems' texts without the pieces of those sections;
+      None scores the full `systems` against the shorter reference.
+  """
+
+  id: str
+  level: str
+  reference: str
+  reference_kind: str
+  systems: Mapping[str, str]
+  reference_without_fillers: str | None = None
+  systems_without_fillers: Mapping[str, str] | None = None
+
+
+def _check_pairs(pairs: Sequence[SummaryPair]) -> dict[str, tuple[str, ...]]:
+  """The systems of each level; every document must have all of them."""
+  seen: set[tuple[str, str]] = set()
+  systems: dict[str, tuple[str, ...]] = {}
+  for pair in pairs:
+    if pair.level not in LEVELS:
+      raise ValueError(f"{pair.id}: unknown level {pair.level!r}")
+    if (pair.id, pair.level) in seen:
+      raise ValueError(f"{pair.id}: two summaries at the {pair.level} level")
+    seen.add((pair.id, pair.level))
+    expected = systems.setdefault(pair.level, tuple(pair.systems))
+    for named in (pair.systems, pair.systems_without_fillers):
+      if named is not None and set(named) != set(expected):
+        # Means over different documents would not be comparable.
+        raise ValueError(
+            f"{pair.id}: at the {pair.level} level its systems are {sorted(named)},"
+            f" those of other documents {sorted(expected)}"
+        )
+  return systems
+
+
+def _without_fillers(pair: SummaryPair) -> SummaryPair | None:
+  """The pair as it counts without fillers; None if its reference is nothing but fillers."""
+  if pair.reference_without_fillers is None:
+    return pair
+  if not pair.reference_without_fillers.strip():
+    return None
+  systems = pair.systems if pair.systems_without_fillers is None else pair.systems_without_fillers
+  return dataclasses.replace(pair, reference=pair.reference_without_fillers, systems=systems)
+
+
+def _blocks(pairs: Sequence[SummaryPair]) -> dict[str, list[SummaryPair]]:
+  """Pairs by key of the results: the levels, and the digest without its fillers."""
+  blocks = {level: [p for p in pairs if p.level == level] for level in LEVELS}
+  digests = blocks["section"]
+  if any(p.reference_without_fillers not in (None, p.reference) for p in digests):
+    blocks[WITHOUT_FILLERS] = [q for q in map(_without_fillers, digests) if q is not None]
+  return {key: block for key, block in blocks.items() if block}
+
+
+def compute_results(
+    pairs: Sequence[SummaryPair],
+    step: int,
+    split: str,
+    importance: Mapping[str, Any] | None = None,
+    processes: int = 1,
+    bootstrap_samples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+  """Scores every system on every document and sums up.
+
+  Args:
+    pairs: one a document and level; every document of a level has the same systems.
+      A test document that is empty stays in, with empty texts.
+    step: of the checkpoint that was evaluated.
+    split: "validation" or "test".
+    importance: {"sentence_auc": 0..1 or None, "labels": "planted" or "oracle",
+      "supervised": bool}; None where no model took part.
+    processes: worker processes for ROUGE; no influence on the numbers.
+    bootstrap_samples: resamples of each 95% interval.
+    seed: of the bootstrap.
+    progress: see `rouge.score_all`.
+
+  Returns:
+    The content of results.json, scores 0 to 100, and under "scores" the list of rows
+    of scores.jsonl, which `write_results` writes apart:
+
+      {"step", "split", "documents", "systems": {name: {level: {metric: {"f", "low",
+       "high"}}}}, "importance", "reference_kinds": {level: {kind: documents}},
+       "documents_per_level": {level: documents}, "seed", "bootstrap_samples", "scores"}
+
+    "section_without_fillers" stands beside the levels where any reference has fillers;
+    documents whose reference is nothing else are not in it.
+
+  Raises:
+    ValueError: for two pairs of one document and level, or differing systems.
+  """
+  systems_of = _check_pairs(pairs)
+  blocks = _blocks(pairs)
+  # One flat list, so that a process pool starts once.
+  jobs = [
+      (key, name, pair)
+      for key, block in blocks.items() for name in systems_of[block[0].level] for pair in block
+  ]
+  scores = rouge.score_all(
+      [(pair.reference, pair.systems[name]) for _, name, pair in jobs], processes, progress
+  )
+  systems: dict[str, dict[str, Any]] = {}
+  start = 0
+  for key, block in blocks.items():
+    for name in systems_of[block[0].level]:
+      own = {metric: values[start : start + len(block)] for metric, values in scores.items()}
+      systems.setdefault(name, {})[key] = rouge.summarise(own, bootstrap_samples, seed)
+      start += len(block)
+  rows = [
+      {"id": pair.id, "level": key, "system": name}
+      | {metric: float(values[i]) for metric, values in scores.items()}
+      for i, (key, name, pair) in enumerate(jobs)
+  ]
+  return {
+      "step": step,
+      "split": split,
+      "documents": len({pair.id for pair in pairs}),
+      "systems": systems,
+      "importance": None if importance is None else dict(importance),
+      "reference_kinds": {
+          level: dict(sorted(Counter(p.reference_kind for p in blocks[level]).items()))
+          for level in LEVELS if level in blocks
+      },
+      "documents_per_level": {key: len(block) for key, block in blocks.items()},
+      "seed": seed,
+      "bootstrap_samples": bootstrap_samples,
+      "scores": rows,
+  }
+
+
+def _to_json(value: Any) -> Any:
+  """Plain Python values; a number that is not finite becomes null, as JSON has none."""
+  if isinstance(value, Mapping):
+    return {str(k): _to_json(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_to_json(v) for v in value]
+  if hasattr(value, "__array__"):  # NumPy's and JAX's arrays and scalars
+    return _to_json(np.asarray(value).tolist())
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def _write_atomically(path: pathlib.Path, lines: Iterable[str]) -> None:
+  """Readers see the old file or the whole new one, never a part."""
+  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  try:
+    # A lone surrogate, legal in JSON input, cannot be encoded; inside a JSON string
+    # the backslash form that replaces it is its proper escape.
+    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+      file.writelines(line + "\n" for line in lines)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+
+
+def _dump(value: Any, indent: int | None = None) -> str:
+  return json.dumps(_to_json(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def write_results(
+    directory: str | os.PathLike, results: Mapping[str, Any], pairs: Iterable[SummaryPair]
+) -> None:
+  """Writes results.json, predictions.jsonl and scores.jsonl, each atomically.
+
+  results.json comes last: where it is, the other two are complete.
+
+  Args:
+    directory: made if it is not there.
+    results: of `compute_results`.
+    pairs: what was scored, in the order of the lines of predictions.jsonl.
+  """
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  predictions = (
+      _dump({
+          "id": pair.id,
+          "level": pair.level,
+          "reference": pair.reference,
+          "reference_kind": pair.reference_kind,
+          "systems": dict(pair.systems),
+      })
+      for pair in pairs
+  )
+  _write_atomically(directory / "predictions.jsonl", predictions)
+  _write_atomically(directory / "scores.jsonl", map(_dump, results.get("scores", ())))
+  summary = {key: value for key, value in results.items() if key != "scores"}
+  _write_atomically(directory / "results.json", [_dump(summary, indent=2)])

@@ -1,0 +1,270 @@
+"""The command line.
+
+  python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR \\
+      --mode=train|evaluate|summarize [--config.a.b=v ...]
+
+Reads flags and config, calls the mode, and turns what happened into an exit
+status: 0 done, 2 the input is wrong (one line says how), 75 interrupted and
+saved (run the same command again), 130 stopped from the keyboard.
+
+Modes are rows of `MODES`. JAX is imported by the modes, not here, so that
+`--help` and a wrong flag answer at once.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import os
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags, logging
+
+from htmtl_jax import config as config_lib
+from htmtl_jax.config_keys import apply_overrides
+from htmtl_jax.errors import UserError
+
+EXIT_OK = 0
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run me again
+EXIT_KEYBOARD = 130  # 128 + SIGINT
+
+_PROGRAM = "htmtl_jax"
+_USAGE = """\
+usage: python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR --mode=MODE
+           [--config.SECTION.KEY=VALUE ...] [flags]
+
+modes:
+{modes}
+
+flags:
+{flags}
+exit status: 0 done, 2 wrong input, 75 interrupted and saved (run it again)"""
+
+
+# ------------------------------------------------------------------------ modes
+
+
+def _train(config: Any, arguments: flags.FlagValues) -> int:
+  if os.environ.get("HTMTL_MULTIHOST") == "1":  # set by launch/ where there are several hosts
+    import jax
+
+    jax.distributed.initialize()  # finds the others by itself on Cloud TPU and under Slurm
+  from htmtl_jax import train
+
+  status = train.run_train(config, arguments.workdir)
+  if status == "interrupted":
+    print(f"{_PROGRAM}: interrupted and saved; run the same command again to go on",
+          file=sys.stderr)
+    return EXIT_INTERRUPTED
+  return EXIT_OK
+
+
+def _evaluate(config: Any, arguments: flags.FlagValues) -> int:
+  from htmtl_jax import evaluate
+
+  evaluate.run_evaluate(config, arguments.workdir, split=arguments.split,
+                        checkpoint=arguments.checkpoint)
+  return EXIT_OK
+
+
+def _summarize(config: Any, arguments: flags.FlagValues) -> int:
+  from htmtl_jax import summarize
+
+  if not pathlib.Path(arguments.input).exists():
+    raise UserError(f"--input={arguments.input} not found; give a file or a folder")
+  summarize.run_summarize(config, arguments.workdir, arguments.input, arguments.output,
+                          checkpoint=arguments.checkpoint)
+  return EXIT_OK
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+  """One row of the table of modes.
+
+  Attributes:
+    run: takes (config or None, flags), returns the exit status.
+    help: one line for `--help`.
+    required: flags that must be given.
+    optional: flags that may be given; all others are refused, lest somebody
+      believes that they do something.
+    needs_config: whether `--config` must be given, even if the workdir has one.
+    needs_run: whether the workdir has to hold a run already.
+  """
+
+  run: Callable[[Any, flags.FlagValues], int]
+  help: str
+  required: tuple[str, ...] = ()
+  optional: tuple[str, ...] = ()
+  needs_config: bool = False
+  needs_run: bool = False
+
+
+MODES = {
+    "train": Mode(
+        _train, "train, going on where the workdir's run stopped; evaluate at the end",
+        required=("workdir",), needs_config=True),
+    "evaluate": Mode(
+        _evaluate, "score a trained workdir on held-out documents, beside the baselines",
+        required=("workdir",), optional=("split", "checkpoint"), needs_run=True),
+    "summarize": Mode(
+        _summarize, "summarise your own papers (without --workdir: a LexRank extract)",
+        required=("input",), optional=("workdir", "checkpoint", "output")),
+}
+
+
+# ------------------------------------------------------------------------ flags
+
+
+def _make_flags() -> flags.FlagValues:
+  """Returns fresh flags, so that `run` can be called many times in a process."""
+  values = flags.FlagValues()
+  define = lambda name, default, text: flags.DEFINE_string(
+      name, default, text, flag_values=values, required=False)
+  define("config", None, "config file, configs/NAME.py; one key: --config.SECTION.KEY=VALUE; "
+                         "evaluate and summarize take the workdir's own by default")
+  define("workdir", None, "folder of the run: config, checkpoints, metrics, evaluations")
+  define("mode", None, " | ".join(MODES))
+  flags.DEFINE_enum("split", "validation", ["validation", "test"], "documents to evaluate on",
+                    flag_values=values)
+  define("checkpoint", "best", "best | latest | a step")
+  define("input", None, "file or folder to summarise")
+  define("output", None, "folder for one JSON a document (default: print only)")
+  flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
+  return values
+
+
+def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Separates `--config.a.b=v` and `--config.a.b v` from the other arguments.
+
+  Done before absl parses, since absl knows flags only, not the keys of a config.
+
+  Returns:
+    (overrides as `a.b=v`, the other arguments).
+  """
+  overrides, others = [], []
+  words = iter(argv)
+  for word in words:
+    if word == "--":
+      others += [word, *words]
+      break
+    name = word.lstrip("-")
+    if not (word.startswith("-") and name.startswith("config.")):
+      others.append(word)
+      continue
+    name = name.removeprefix("config.")
+    if "=" not in name:
+      value = next(words, None)
+      if value is None or value.startswith("--"):
+        raise UserError(f"{word} has no value; write {word}=VALUE")
+      name = f"{name}={value}"
+    overrides.append(name)
+  return overrides, others
+
+
+def _parse_flags(argv: Sequence[str]) -> flags.FlagValues:
+  values = _make_flags()
+  try:
+    unparsed = values([_PROGRAM, *argv])[1:]
+  except flags.Error as error:
+    raise UserError(f"{' '.join(str(error).split())}; see --help") from None
+  if unparsed and not values.help:
+    raise UserError(f"unexpected argument {unparsed[0]!r}; flags are written --name=value, "
+                    "see --help")
+  return values
+
+
+def _check_flags(values: flags.FlagValues) -> Mode:
+  if not values.mode:
+    raise UserError(f"--mode is missing; choose one of {', '.join(MODES)}")
+  if values.mode not in MODES:
+    raise UserError(f"--mode={values.mode} is unknown; choose one of {', '.join(MODES)}")
+  mode = MODES[values.mode]
+  for name in mode.required:
+    if not values[name].value:
+      raise UserError(f"--{name} is missing; --mode={values.mode} needs it")
+  for name in ("workdir", "split", "checkpoint", "input", "output"):
+    if values[name].present and name not in mode.required + mode.optional:
+      raise UserError(f"--{name} has no meaning with --mode={values.mode}; leave it out")
+  if mode.needs_config and not values.config:
+    raise UserError(f"--config is missing; --mode={values.mode} needs one, "
+                    "for example --config=configs/quickstart.py")
+  workdir = pathlib.Path(values.workdir) if values.workdir else None
+  if workdir is not None and workdir.exists() and not workdir.is_dir():
+    raise UserError(f"--workdir={workdir} is a file; name a folder")
+  if workdir is not None and mode.needs_run and not workdir.is_dir():
+    raise UserError(f"--workdir={workdir} not found; train first with --mode=train")
+  return mode
+
+
+# ----------------------------------------------------------------------- config
+
+
+def _load_config(values: flags.FlagValues, overrides: Sequence[str]) -> Any:
+  """Returns the config of `--config`, else the workdir's own, else None.
+
+  Raises:
+    UserError: a config that is wrong, or overrides of no config.
+  """
+  if values.config:
+    config = config_lib.load_config(values.config, overrides)
+  else:
+    config = config_lib.load_saved_config(values.workdir) if values.workdir else None
+    if config is None and values.workdir:
+      raise UserError(f"--workdir={values.workdir} holds no {config_lib.CONFIG_FILE}; "
+                      "give --config, or a workdir that was trained")
+    if config is None and overrides:
+      raise UserError(f"--config.{overrides[0].partition('=')[0]} has nothing to change; "
+                      "give --config or a trained --workdir")
+    if config is not None:
+      apply_overrides(config, overrides)
+  if config is not None:
+    schema = config_lib.load_schema(near=values.config)
+    if schema is not None:
+      config_lib.validate(config, schema)
+  return config
+
+
+def _format_help() -> str:
+  values = _make_flags()
+  modes = "\n".join(f"  {name:<11}{mode.help}" for name, mode in MODES.items())
+  lines = []
+  for name in ("config", "workdir", "mode", "split", "checkpoint", "input", "output", "help"):
+    default = values[name].default
+    lines.append(f"  --{name:<11}{values[name].help}"
+                 + (f" (default: {default})" if default else ""))
+  return _USAGE.format(modes=modes, flags="\n".join(lines) + "\n")
+
+
+# -------------------------------------------------------------------------- run
+
+
+def run(argv: Sequence[str]) -> int:
+  """Runs one command line, given without the program's name; returns the exit status.
+
+  Errors of the user and the keyboard's interrupt become one line on stderr;
+  any other exception is a bug and passes through.
+  """
+  try:
+    overrides, others = _split_overrides(argv)
+    values = _parse_flags(others)
+    if values.help:
+      print(_format_help())
+      return EXIT_OK
+    mode = _check_flags(values)
+    config = _load_config(values, overrides)
+    # Libraries underneath read absl's global flags, which nobody else parses here.
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS.mark_as_parsed()
+    logging.set_verbosity(logging.WARNING)
+    return mode.run(config, values)
+  except UserError as error:
+    print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+    return EXIT_USER_ERROR
+  except KeyboardInterrupt:
+    print(f"{_PROGRAM}: stopped from the keyboard", file=sys.stderr)
+    return EXIT_KEYBOARD
+
+
+if __name__ == "__main__":
+  sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""Attention, plainly: the reference every faster kernel is tested against.
+
+All functions take heads last-but-one ([..., n, H, E]), compute scores and softmax in
+float32, and give zeros for queries that may look at nothing.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.layers import RMSNorm, dense, rotate
+from htmtl_jax.models.rows import NEGATIVE
+
+
+def attention_weights(query, key, *, mask=None, bias=None) -> jax.Array:
+  """Softmax weights [..., H, q, k] in float32.
+
+  Args:
+    query: [..., q, H, E].
+    key: [..., k, H, E].
+    mask: [..., q, k] bool, True where a query may look, or None.
+    bias: [..., q, k] float32 added to the scores, or None.
+  """
+  scale = query.shape[-1] ** -0.5
+  scores = jnp.einsum("...qhe,...khe->...hqk", query, key, preferred_element_type=jnp.float32) * scale
+  if bias is not None:
+    scores = scores + bias[..., None, :, :]
+  if mask is not None:
+    scores = jnp.where(mask[..., None, :, :], scores, NEGATIVE)
+  weights = jax.nn.softmax(scores, axis=-1)
+  if mask is not None:
+    weights = jnp.where(mask[..., None, :, :], weights, 0.0)
+  return weights
+
+
+def attend(query, key, value, *, mask=None, bias=None) -> jax.Array:
+  """Scaled dot-product attention (Vaswani et al. 2017): [..., q, H, E]."""
+  weights = attention_weights(query, key, mask=mask, bias=bias)
+  return jnp.einsum("...hqk,...khe->...qhe", weights.astype(value.dtype), value)
+
+
+class RowAttention(nn.Module):
+  """Pre-norm residual self-attention inside rows, under a mask.
+
+  x: [B, r, w, D]; positions: [B, r, w] for the rotary embedding, or None; mask:
+  [B, r, w, w]. Returns [B, r, w, D].
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x, positions, mask, deterministic):
+    config = self.config
+    h = RMSNorm(config, name="norm")(x)
+    qkv = dense(
+        (3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config, name="qkv"
+    )(h)  # [B, r, w, 3, H, E]
+    query, key, value = (qkv[..., i, :, :] for i in range(3))
+    if positions is not None:
+      query, key = rotate(query, positions), rotate(key, positions)
+    h = attend(query, key, value, mask=mask)
+    h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
+    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+
+
+class SegmentAttention(nn.Module):
+  """Pre-norm residual cross-attention of segments to other segments of the document.
+
+  x: [B, q, D]; memory: [B, k, D]; memory_mask: [B, k] bool. Returns [B, q, D].
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x, memory, memory_mask, deterministic):
+    config = self.config
+    heads = (config.num_heads, config.head_width)
+    axes = ("embed", "heads", "head_dim")
+    h = RMSNorm(config, name="norm")(x)
+    memory = RMSNorm(config, name="memory_norm")(memory)
+    query = dense(heads, axes, config, name="query")(h)
+    key = dense(heads, axes, config, name="key")(memory)
+    value = dense(heads, axes, config, name="value")(memory)
+    mask = jnp.broadcast_to(memory_mask[:, None, :], (x.shape[0], x.shape[1], memory.shape[1]))
+    h = attend(query, key, value, mask=mask)
+    h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
+    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+
+
+class AttentionPool(nn.Module):
+  """Learned attention pooling of siblings into their parent, inside rows.
+
+  One learned query a head: weights softmax(x q) among the siblings, so the pooled
+  vector is the projected weighted mean. Every real child counts, whatever the padding.
+
+  x: [B, r, w, D]; places: [B, r, w, k] one-hot. Returns [B, r*k, D], 0 at empty places.
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x, places):
+    config = self.config
+    h = RMSNorm(config, name="norm")(x)
+    logits = dense(config.num_heads, ("embed", "heads"), config, name="query")(h).astype(jnp.float32)
+    value = dense(
+        (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config, name="value"
+    )(h)
+    belongs = places > 0  # [B, r, w, k]
+    among = jnp.where(belongs[..., None], logits[..., None, :], NEGATIVE)  # [B, r, w, k, H]
+    weights = jnp.where(belongs[..., None], jax.nn.softmax(among, axis=2), 0.0)
+    pooled = jnp.einsum("brwkh,brwhe->brkhe", weights.astype(value.dtype), value)
+    pooled = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(pooled)
+    return pooled.reshape(pooled.shape[0], -1, config.width)

@@ -1,0 +1,70 @@
+"""What the model is made of. One frozen, hashable record that every module receives."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from htmtl_jax.errors import UserError
+
+MEMORIES = ("all", "segments")
+STACKS = ("shared", "separate")
+REMATS = ("none", "full", "dots")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Sizes and choices; each field's meaning stands beside it in `configs/base.py`."""
+
+  width: int = 256
+  num_heads: int = 4
+  mlp_width: int = 1024
+  token_layers: int = 2
+  paragraph_layers: int = 2
+  section_layers: int = 1
+  document_layers: int = 1
+  top_down_layers: int = 1
+  decoder_layers: int = 2
+  max_positions: int = 64
+  position_scale: float = 0.5
+  token_shift: bool = True
+  top_down: bool = True
+  copy: bool = True
+  memory: str = "all"
+  decoder_stacks: str = "shared"
+  importance_floor: float = 0.1
+  dropout: float = 0.0
+  dtype: str = "bfloat16"
+  remat: str = "none"
+  scan_layers: bool = True
+  query_chunk: int = 256
+
+  def __post_init__(self):
+    if self.width % self.num_heads or (self.width // self.num_heads) % 2:
+      raise UserError(
+          f"config.model: width {self.width} must be num_heads {self.num_heads} times an even number"
+      )
+    for name, value, known in (
+        ("memory", self.memory, MEMORIES),
+        ("decoder_stacks", self.decoder_stacks, STACKS),
+        ("remat", self.remat, REMATS),
+        ("dtype", self.dtype, ("float32", "bfloat16")),
+    ):
+      if value not in known:
+        raise UserError(f"config.model.{name}: {value!r} is not one of {', '.join(known)}")
+    if self.copy and self.memory == "segments":
+      raise UserError(
+          "config.model: copy needs token states in the memory; set copy=False or memory='all'"
+      )
+
+  @property
+  def head_width(self) -> int:
+    return self.width // self.num_heads
+
+  @property
+  def compute_dtype(self):
+    return jnp.dtype(self.dtype)
+
+
+def round_up_vocabulary(vocabulary_size: int, multiple: int = 128) -> int:
+  """Rounds the vocabulary up so that any mesh divides it; the extra ids are never predicted."""
+  return -(-vocabulary_size // multiple) * multiple

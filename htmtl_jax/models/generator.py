@@ -1,0 +1,105 @@
+"""From decoder states to word probabilities: generate from the vocabulary or copy.
+
+The pointer-generator of See et al. (2017) with the decoder's score as its pointer:
+
+    p(v) = g softmax(E h)(v) + (1 - g) sum_{m: id_m = v} a_m / sum_{m copyable} a_m
+
+`a` is the last layer's cross-attention over token keys, g a sigmoid of the state and
+of what was read. Markers and end-of-text are never copied: no key carries their ids.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from htmtl_jax.models.config import ModelConfig
+
+TINY = 1e-20  # below any probability that matters, above float32's smallest normal
+
+
+class Generator(nn.Module):
+  """The tied output matrix, and the copy gate where `config.copy`."""
+
+  config: ModelConfig
+  num_real_ids: int
+
+  def setup(self):
+    if self.config.copy:
+      self.gate = nn.Dense(
+          1, param_dtype=jnp.float32, dtype=jnp.float32,
+          kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", None)),
+          bias_init=nn.initializers.zeros,
+      )
+
+  def logits(self, states, embedding):
+    """[B, Q, D] and [V, D] -> [B, Q, V] float32, ids beyond the real vocabulary at minus infinity."""
+    logits = jnp.einsum(
+        "bqd,vd->bqv", states, embedding.astype(states.dtype), preferred_element_type=jnp.float32
+    )
+    real = jnp.arange(embedding.shape[0]) < self.num_real_ids
+    return jnp.where(real, logits, -jnp.inf)
+
+  def target_log_probs(self, states, contexts, embedding, targets, copy_mass, token_mass):
+    """log p(target) without ever building the copy distribution.
+
+    Args:
+      states, contexts: [B, T, D].
+      embedding: [V, D].
+      targets: [B, T] int32.
+      copy_mass, token_mass: [B, T], see `DecoderOutput`.
+
+    Returns:
+      (log_prob [B, T], mean_log_prob [B, T] of the vocabulary softmax over real ids, for
+      label smoothing, gate [B, T] the probability to generate), all float32.
+    """
+    logits = self.logits(states, embedding)
+    log_normaliser = jax.nn.logsumexp(logits, axis=-1)
+    target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    log_prob = target_logits - log_normaliser
+    real = jnp.isfinite(logits)
+    mean_log_prob = jnp.where(real, logits, 0.0).sum(-1) / self.num_real_ids - log_normaliser
+    if not self.config.copy:
+      return log_prob, mean_log_prob, jnp.ones_like(log_prob)
+    log_gate, log_copy_gate = self._log_gates(states, contexts, token_mass)
+    log_copy = jnp.log(jnp.maximum(copy_mass / jnp.maximum(token_mass, TINY), TINY))
+    # Where nothing can be copied the gate is exactly one and the second term -inf or tiny.
+    log_prob = jnp.logaddexp(log_gate + log_prob, log_copy_gate + log_copy)
+    return log_prob, mean_log_prob, jnp.exp(log_gate)
+
+  def log_probs(self, states, contexts, embedding, attention, token_ids):
+    """The whole mixture, for decoding.
+
+    Args:
+      states, contexts: [B, Q, D].
+      embedding: [V, D].
+      attention: [B, Q, M] float32.
+      token_ids: [B, M] int32, -1 where not copyable.
+
+    Returns:
+      [B, Q, V] float32 log-probabilities; they sum to one.
+    """
+    log_vocabulary = jax.nn.log_softmax(self.logits(states, embedding), axis=-1)
+    if not self.config.copy:
+      return log_vocabulary
+    copyable = token_ids >= 0
+    pointer = jnp.where(copyable[:, None, :], attention, 0.0)
+    token_mass = pointer.sum(-1)
+    pointer = pointer / jnp.maximum(token_mass, TINY)[..., None]
+    # A scatter into the vocabulary; decoding only, where it is one row a step.
+    copied = jax.vmap(
+        lambda ids, weights: jnp.zeros((weights.shape[0], embedding.shape[0]), jnp.float32)
+        .at[:, jnp.maximum(ids, 0)]
+        .add(weights)
+    )(token_ids, pointer)
+    log_gate, log_copy_gate = self._log_gates(states, contexts, token_mass)
+    log_copied = jnp.log(jnp.maximum(copied, TINY))
+    return jnp.logaddexp(log_gate[..., None] + log_vocabulary, log_copy_gate[..., None] + log_copied)
+
+  def _log_gates(self, states, contexts, token_mass):
+    """log g and log(1 - g), each [B, Q] float32; g = 1 where nothing can be copied."""
+    features = jnp.concatenate([states, contexts], axis=-1).astype(jnp.float32)
+    score = self.gate(features)[..., 0]
+    nothing = token_mass <= TINY
+    log_gate = jnp.where(nothing, 0.0, jax.nn.log_sigmoid(score))
+    log_copy_gate = jnp.where(nothing, -jnp.inf, jax.nn.log_sigmoid(-score))
+    return log_gate, log_copy_gate

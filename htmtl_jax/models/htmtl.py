@@ -1,0 +1,138 @@
+"""HTMTL: the encoder, the decoder and the generator over one shared vocabulary."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from htmtl_jax.layout import Batch, Targets
+from htmtl_jax.models.config import ModelConfig, round_up_vocabulary
+from htmtl_jax.models.decoder import Cache, Decoder
+from htmtl_jax.models.encoder import Encoder, EncoderOutput
+from htmtl_jax.models.generator import Generator
+from htmtl_jax.models.memory import Memory, make_memory, segment_scores
+
+
+@flax.struct.dataclass
+class ModelOutput:
+  """One teacher-forced pass over all three levels.
+
+  Attributes:
+    encoded: the encoder's output, importance among it.
+    log_probs: [B, T] float32, log p of each target token.
+    smooth_log_probs: [B, T] float32, mean log p of the vocabulary softmax.
+    gate: [B, T] float32, probability to generate rather than copy.
+    states: [B, T, D] final decoder states.
+    unit_scores: scores over sentences, paragraphs, sections summed over the tokens of
+      each unit: ([B, U, S], [B, U, P], [B, U, C]) float32.
+  """
+
+  encoded: EncoderOutput
+  log_probs: jax.Array
+  smooth_log_probs: jax.Array
+  gate: jax.Array
+  states: jax.Array
+  unit_scores: tuple[jax.Array, jax.Array, jax.Array]
+
+
+class Htmtl(nn.Module):
+  """The whole model.
+
+  Attributes:
+    config: sizes and choices.
+    vocabulary_size: ids of the tokenizer; the embedding is rounded up, see
+      `round_up_vocabulary`.
+  """
+
+  config: ModelConfig
+  vocabulary_size: int
+
+  def setup(self):
+    config = self.config
+    size = round_up_vocabulary(self.vocabulary_size)
+    # Variance 1 / D makes tied logits of normed states start at variance 1; inputs are
+    # scaled back up to unit variance.
+    self.embedding = self.param(
+        "embedding",
+        nn.with_logical_partitioning(
+            nn.initializers.normal(config.width**-0.5), ("vocab", "table")
+        ),
+        (size, config.width),
+    )
+    self.encoder = Encoder(config)
+    self.decoder = Decoder(config)
+    self.generator = Generator(config, self.vocabulary_size)
+    self.drop = nn.Dropout(config.dropout)
+
+  def embed(self, ids, deterministic=True):
+    """[...] int32 -> [..., D] of about unit variance."""
+    x = jnp.take(self.embedding, ids, axis=0) * self.config.width**0.5
+    return self.drop(x.astype(self.config.compute_dtype), deterministic=deterministic)
+
+  def encode(self, batch: Batch, deterministic: bool = True) -> EncoderOutput:
+    return self.encoder(batch, self.embed(batch.token_ids, deterministic), deterministic)
+
+  def __call__(
+      self, batch: Batch, num_units: int, importance_ramp=1.0, deterministic: bool = True
+  ) -> ModelOutput:
+    """Encodes once and scores the three reference summaries.
+
+    Args:
+      batch: packed documents.
+      num_units: U of the bucket.
+      importance_ramp: scalar in [0, 1], how much importance gates the memory.
+      deterministic: True switches dropout off.
+    """
+    encoded = self.encode(batch, deterministic)
+    return self.score_targets(encoded, batch, batch.targets, num_units, importance_ramp, deterministic)
+
+  def score_targets(
+      self, encoded: EncoderOutput, batch: Batch, targets: Targets, num_units: int,
+      importance_ramp=1.0, deterministic: bool = True,
+  ) -> ModelOutput:
+    """Teacher-forced scores of any packed summaries: references, or the model's own."""
+    memory = make_memory(encoded, batch, self.config, importance_ramp)
+    embeddings = self.embed(targets.input_ids, deterministic)
+    decoded = self.decoder(embeddings, targets, memory, num_units, deterministic)
+    log_probs, smooth, gate = self.generator.target_log_probs(
+        decoded.states, decoded.contexts, self.embedding, targets.ids,
+        decoded.copy_mass, decoded.token_mass,
+    )
+    return ModelOutput(
+        encoded=encoded,
+        log_probs=log_probs,
+        smooth_log_probs=smooth,
+        gate=gate,
+        states=decoded.states,
+        unit_scores=segment_scores(decoded.unit_attention, encoded, batch),
+    )
+
+  # ---------------------------------------------------------------- step by step
+
+  def start_decoding(
+      self, batch: Batch, num_queries: int, max_length: int, importance_ramp=1.0
+  ) -> tuple[EncoderOutput, Memory, Cache]:
+    """Encodes and prepares the cache for `max_length` steps of Q queries a document."""
+    encoded = self.encode(batch)
+    memory = make_memory(encoded, batch, self.config, importance_ramp)
+    return encoded, memory, self.decoder.start(memory, num_queries, max_length)
+
+  def decode_step(self, ids, previous_ids, position, levels, memory_token_ids, cache: Cache):
+    """log p of the next token for every query.
+
+    Args:
+      ids, previous_ids: [B, Q] int32, the last input token and the one before it.
+      position: scalar int32, index of `ids` in the summary; at 0 there is none before it.
+      levels: [Q] int32.
+      memory_token_ids: [B, M], of the memory.
+      cache: the state so far.
+
+    Returns:
+      (log_probs [B, Q, V] float32, attention [B, Q, M] float32, cache).
+    """
+    previous = jnp.where(position > 0, self.embed(previous_ids), 0)
+    states, contexts, attention, cache = self.decoder.step(
+        self.embed(ids), previous, position, levels, cache
+    )
+    log_probs = self.generator.log_probs(states, contexts, self.embedding, attention, memory_token_ids)
+    return log_probs, attention, cache

@@ -1,0 +1,188 @@
+"""Building blocks: dense layers with logical axes, norm, MLP, positions, stacks of layers.
+
+Precision, everywhere in the model: parameters float32, matmuls in `ModelConfig.dtype`,
+norms, softmaxes and losses float32. Weights carry the logical axes embed, heads,
+head_dim, mlp, vocab, layers; activations act_batch, act_row, act_token, act_segment,
+act_target, act_memory, act_embed, act_heads, act_mlp. Only `htmtl_jax/sharding.py`
+knows which mesh axes these are.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from htmtl_jax.models.config import ModelConfig
+
+
+class Dense(nn.Module):
+  """A linear map without bias over the last axes, its kernel in its natural shape.
+
+  `nn.DenseGeneral` initialises a flattened kernel, which cannot carry one logical axis a
+  dimension under a mesh; hence our own.
+
+  Attributes:
+    features: output axes.
+    axes: logical axes of the kernel [contracted..., features...].
+    config: gives the compute dtype.
+    contract: how many of the input's last axes are summed over.
+  """
+
+  features: tuple[int, ...]
+  axes: tuple[str | None, ...]
+  config: ModelConfig
+  contract: int = 1
+
+  @nn.compact
+  def __call__(self, x):
+    """[..., contracted] -> [..., features]."""
+    inputs = x.shape[x.ndim - self.contract :]
+    # LeCun normal: variance one over the number of inputs.
+    init = nn.initializers.variance_scaling(
+        1.0, "fan_in", "normal", in_axis=tuple(range(self.contract)),
+        out_axis=tuple(range(self.contract, self.contract + len(self.features))),
+    )
+    kernel = self.param("kernel", nn.with_logical_partitioning(init, self.axes), (*inputs, *self.features))
+    dtype = self.config.compute_dtype
+    contracted = (tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract)))
+    return jax.lax.dot_general(x.astype(dtype), kernel.astype(dtype), (contracted, ((), ())))
+
+
+def dense(features, axes, config: ModelConfig, *, contract=1, name=None) -> Dense:
+  """`Dense` with an int allowed for a single output axis."""
+  features = (features,) if isinstance(features, int) else tuple(features)
+  return Dense(features, tuple(axes), config, contract, name=name)
+
+
+class RMSNorm(nn.Module):
+  """Root-mean-square norm (Zhang & Sennrich 2019) over the last axis, in float32."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x):
+    scale = self.param(
+        "scale", nn.with_logical_partitioning(nn.initializers.ones, ("embed",)), (x.shape[-1],)
+    )
+    x32 = x.astype(jnp.float32)
+    x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + 1e-6)
+    return (x32 * scale).astype(self.config.compute_dtype)
+
+
+class Mlp(nn.Module):
+  """Pre-norm residual MLP: x + W2 gelu(W1 norm(x)); [..., D] -> [..., D]."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x, deterministic):
+    config = self.config
+    h = RMSNorm(config, name="norm")(x)
+    h = nn.gelu(dense(config.mlp_width, ("embed", "mlp"), config, name="wide")(h))
+    h = dense(config.width, ("mlp", "embed"), config, name="narrow")(h)
+    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+
+
+class PositionEmbedding(nn.Module):
+  """A learned vector for an index among siblings; indices past the last share it.
+
+  The scale is comparable to the unit-variance embeddings they are added to: with the
+  customary 0.02 the paragraph rouge2 of a prototype halved (DESIGN 3.4).
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, positions):
+    config = self.config
+    table = self.param(
+        "embedding",
+        nn.with_logical_partitioning(
+            nn.initializers.normal(config.position_scale), (None, "embed")
+        ),
+        (config.max_positions, config.width),
+    )
+    return jnp.take(table, jnp.minimum(positions, config.max_positions - 1), axis=0).astype(
+        config.compute_dtype
+    )
+
+
+def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
+  """Rotary position embedding (Su et al. 2021): [..., n, H, E] by positions [..., n]."""
+  half = x.shape[-1] // 2
+  frequency = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  angle = positions[..., None, None].astype(jnp.float32) * frequency  # [..., n, 1, E/2]
+  sin, cos = jnp.sin(angle), jnp.cos(angle)
+  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
+
+
+class TokenShift(nn.Module):
+  """Mixes each token's embedding with its predecessor's: x_t + W x_{t-1}.
+
+  Copying a name of several pieces needs keys that know the token before them. A
+  two-token convolution gives that from the first step instead of leaving it to be
+  discovered by attention (cf. So et al. 2021, Primer). Measured in docs/experiments.md.
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x, previous):
+    """x and previous: [..., D], `previous` being zero at the first position."""
+    return x + dense(self.config.width, ("embed", "embed_out"), self.config, name="mix")(previous)
+
+
+def previous_in_row(x: jax.Array, positions: jax.Array) -> jax.Array:
+  """Shifts [..., n, D] by one along n; zero where `positions` [..., n] is 0 (a first token)."""
+  shifted = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 0), (0, 0)])[..., :-1, :]
+  return jnp.where((positions > 0)[..., None], shifted, 0)
+
+
+def rematerialise(function: Callable, config: ModelConfig) -> Callable:
+  """Wraps `function(module, *arrays)` so that its activations are recomputed, as configured.
+
+  "none" keeps every activation, "full" keeps only the inputs, "dots" keeps the results
+  of matmuls without a batch dimension (the weights' matmuls).
+  """
+  policies = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+  if config.remat == "none":
+    return function
+  return nn.remat(function, policy=policies[config.remat], prevent_cse=not config.scan_layers)
+
+
+def scan_layers(function: Callable, length: int) -> Callable:
+  """`function(layer, carry, xs) -> (carry, ys)` over layers whose parameters are stacked."""
+  return nn.scan(
+      function,
+      variable_axes={"params": 0},
+      split_rngs={"params": True, "dropout": True},
+      length=length,
+      metadata_params={nn.PARTITION_NAME: "layers"},
+  )
+
+
+class Stack(nn.Module):
+  """`num_layers` copies of a layer `(x, *shared, deterministic) -> x`, by scan or by loop.
+
+  The scan compiles one layer once, whatever the depth, and stacks the parameters along
+  a leading "layers" axis; the loop names them layer_0, layer_1, ... and computes the same.
+  """
+
+  layer: type[nn.Module]
+  num_layers: int
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x, *shared, deterministic):
+    if self.num_layers == 0:
+      return x
+    apply = rematerialise(lambda layer, x: layer(x, *shared, deterministic), self.config)
+    if not self.config.scan_layers:
+      for i in range(self.num_layers):
+        x = apply(self.layer(self.config, name=f"layer_{i}"), x)
+      return x
+    scanned = scan_layers(lambda layer, x, _: (apply(layer, x), None), self.num_layers)
+    x, _ = scanned(self.layer(self.config, name="layers"), x, None)
+    return x

@@ -1,0 +1,69 @@
+"""Learning-rate schedules and optimisers, by name, from Optax."""
+
+import dataclasses
+
+import jax
+import optax
+
+from htmtl_jax.errors import UserError
+
+SCHEDULES = ("cosine", "rsqrt", "constant")
+OPTIMIZERS = ("adamw", "adafactor")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """Each field's meaning stands beside it in `configs/base.py`."""
+
+  name: str = "adamw"
+  learning_rate: float = 1e-3
+  schedule: str = "cosine"
+  warmup_steps: int = 100
+  schedule_steps: int = 1000
+  final_share: float = 0.05
+  beta1: float = 0.9
+  beta2: float = 0.98
+  weight_decay: float = 0.01
+  clip_norm: float = 1.0
+
+  def __post_init__(self):
+    for field, value, known in (
+        ("schedule", self.schedule, SCHEDULES), ("name", self.name, OPTIMIZERS)
+    ):
+      if value not in known:
+        raise UserError(f"config.optimizer.{field}: {value!r} is not one of {', '.join(known)}")
+
+
+def make_schedule(config: OptimizerConfig) -> optax.Schedule:
+  """step -> learning rate: a linear warm-up, then the named decay.
+
+  The decay is laid over `schedule_steps`, not over the number of steps a run is asked
+  for, so that running longer or stopping earlier follows the same trajectory.
+  """
+  peak, warmup = config.learning_rate, config.warmup_steps
+  if config.schedule == "cosine":
+    return optax.warmup_cosine_decay_schedule(
+        0.0, peak, warmup, max(config.schedule_steps, warmup + 1), peak * config.final_share
+    )
+  if config.schedule == "rsqrt":
+    start = max(warmup, 1)
+    decay = lambda step: peak * (start / (step + start)) ** 0.5
+  else:
+    decay = optax.constant_schedule(peak)
+  return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+  """Clipping by global norm, then AdamW or Adafactor; weight decay on matrices only."""
+  schedule = make_schedule(config)
+  is_matrix = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
+  if config.name == "adamw":
+    update = optax.adamw(
+        schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix
+    )
+  else:
+    update = optax.adafactor(
+        schedule, multiply_by_parameter_scale=False, weight_decay_rate=config.weight_decay or None,
+        weight_decay_mask=is_matrix,
+    )
+  return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)

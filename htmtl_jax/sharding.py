@@ -1,0 +1,137 @@
+"""The one table from logical axes to mesh axes, and the mesh itself.
+
+Model files name logical axes only. Mesh axes:
+
+    data      documents of a batch
+    fsdp      documents too, and parameters are stored in slices along it
+    tensor    heads, MLP and vocabulary
+    sequence  token rows: sentences never attend across rows, so a document longer
+              than one device is split here at almost no cost
+"""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from htmtl_jax.errors import UserError
+from htmtl_jax.layout import Batch
+
+MESH_AXES = ("data", "fsdp", "tensor", "sequence")
+
+LOGICAL_RULES = (
+    # weights
+    ("vocab", ("tensor", "fsdp")),  # on one dimension only: a gather from a table cut both ways is rematerialised
+    ("table", None),
+    ("embed", "fsdp"),
+    ("embed_out", None),
+    ("heads", "tensor"),
+    ("head_dim", None),
+    ("qkv", None),
+    ("mlp", "tensor"),
+    ("layers", None),
+    # activations
+    ("act_batch", ("data", "fsdp")),
+    ("act_row", "sequence"),
+    ("act_token", None),
+    ("act_target", None),
+    ("act_embed", None),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Devices along each mesh axis; -1, in one place at most, takes all that are left."""
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+  sequence: int = 1
+
+
+def make_mesh(config: MeshConfig, devices=None) -> Mesh:
+  """A named mesh over whatever devices there are; one device is a mesh of one.
+
+  Raises:
+    UserError: if the sizes do not multiply to the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  sizes = [getattr(config, axis) for axis in MESH_AXES]
+  if any(size == 0 or size < -1 for size in sizes) or sizes.count(-1) > 1:
+    raise UserError(f"config.mesh: sizes {sizes} must be positive, with -1 (all that are left) at most once")
+  known = math.prod(size for size in sizes if size > 0)
+  if -1 in sizes:
+    sizes[sizes.index(-1)] = max(len(devices) // known, 1)
+  if math.prod(sizes) != len(devices):
+    wanted = ", ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, sizes))
+    raise UserError(
+        f"config.mesh: {wanted} needs {math.prod(sizes)} devices, but there are {len(devices)}; "
+        "change config.mesh so that the product fits"
+    )
+  # Auto, written out: the default axis type is Explicit, which linen's constraints reject.
+  return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
+
+
+def batch_multiple(mesh: Mesh) -> int:
+  """Documents must come in multiples of this; batches are filled with blanks to it."""
+  return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def batch_shardings(mesh: Mesh, batch: Batch) -> Batch:
+  """A sharding for every array of a batch: documents over data and fsdp, token rows over sequence."""
+  documents = ("data", "fsdp")
+  leading = NamedSharding(mesh, PartitionSpec(documents))
+  shardings = jax.tree.map(lambda _: leading, batch)
+  rows = NamedSharding(mesh, PartitionSpec(documents, "sequence"))
+  if batch.token_ids.shape[-2] % mesh.shape["sequence"]:
+    return shardings
+  return shardings.replace(
+      token_ids=rows, tokens=shardings.tokens.replace(slot=rows, position=rows)
+  )
+
+
+def state_shardings(mesh: Mesh, boxed_state):
+  """NamedShardings for a state whose parameters carry logical axes.
+
+  Args:
+    mesh: the mesh.
+    boxed_state: from `jax.eval_shape`, with linen's partitioning metadata.
+
+  Raises:
+    UserError: where a dimension is not divisible by its mesh axes.
+  """
+  specs = nn.get_partition_spec(boxed_state)
+  shardings = nn.unbox(nn.logical_to_mesh_sharding(specs, mesh, LOGICAL_RULES))
+  for path, (array, sharding) in _paired(nn.unbox(boxed_state), shardings):
+    _check(path, array.shape, sharding, mesh)
+  return shardings
+
+
+def put_batch(batch: Batch, mesh: Mesh) -> Batch:
+  """Moves a batch of NumPy arrays to the devices, each to its own slice."""
+  shardings = batch_shardings(mesh, batch)
+  return jax.tree.map(lambda array, sharding: jax.device_put(array, sharding), batch, shardings)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def _paired(state, shardings):
+  arrays = jax.tree_util.tree_leaves_with_path(state)
+  leaves = jax.tree.leaves(shardings, is_leaf=lambda x: isinstance(x, NamedSharding))
+  return [(jax.tree_util.keystr(path), (array, s)) for (path, array), s in zip(arrays, leaves)]
+
+
+def _check(path, shape, sharding, mesh):
+  for size, axes in zip(shape, sharding.spec):
+    axes = (axes,) if isinstance(axes, str) else tuple(axes or ())
+    parts = int(np.prod([mesh.shape[axis] for axis in axes]))
+    if size % parts:
+      raise UserError(
+          f"config.mesh: {path} has {size} along a dimension that {'*'.join(axes)} = {parts} devices "
+          "share; change the model's sizes or the mesh so that it divides"
+      )

@@ -1,0 +1,65 @@
+"""What training carries from step to step, created in place on its devices."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from htmtl_jax.layout import Batch
+from htmtl_jax.models.htmtl import Htmtl
+from htmtl_jax.sharding import LOGICAL_RULES, state_shardings
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Attributes: step [] int32, params, opt_state. Randomness is derived from the step."""
+
+  step: jax.Array
+  params: dict
+  opt_state: optax.OptState
+
+
+def make_state(
+    model: Htmtl, optimizer: optax.GradientTransformation, batch: Batch, num_units: int, mesh, seed: int
+):
+  """Initialises the state directly in its shardings; no device ever holds all of it.
+
+  Args:
+    model: the model.
+    optimizer: its state is sharded like the parameters.
+    batch: any packed batch; only its shapes count.
+    num_units: U of its bucket.
+    mesh: the mesh.
+    seed: of the initial parameters.
+
+  Returns:
+    (init, shardings, abstract): a function without arguments that makes the state, its
+    shardings, and its shapes with shardings, for restoring a checkpoint into.
+  """
+  shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
+
+  def initialise(key):
+    blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    params = model.init(key, blank, num_units)["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+  key = jax.random.key(seed)
+  # Outside the mesh: under it, unboxing would try to place shapes on devices.
+  boxed = jax.eval_shape(initialise, key)
+  shardings = state_shardings(mesh, boxed)
+  abstract = jax.tree.map(
+      lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
+      nn.unbox(boxed), shardings,
+  )
+  compiled = jax.jit(lambda key: nn.unbox(initialise(key)), out_shardings=shardings)
+
+  def init() -> TrainState:
+    with jax.set_mesh(mesh), nn.logical_axis_rules(LOGICAL_RULES):
+      return compiled(key)
+
+  return init, shardings, abstract
+
+
+def count_parameters(params) -> int:
+  return sum(x.size for x in jax.tree.leaves(params))

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# From nothing to a trained model: installs, trains on the embedded corpus, and shows
+# scores and summaries. About five minutes on two CPU cores.
+#
+#   launch/quickstart.sh [--dry_run] [WORKDIR]      default WORKDIR: runs/quickstart
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+workdir=""
+for argument in "$@"; do
+  case "$argument" in
+    --dry_run) DRY_RUN=1 ;;
+    -*) fail "unknown flag $argument; usage: launch/quickstart.sh [--dry_run] [WORKDIR]" ;;
+    *)
+      [[ -z "$workdir" ]] || fail "more than one WORKDIR: $workdir and $argument"
+      workdir="$argument"
+      ;;
+  esac
+done
+workdir="${workdir:-$HTMTL_ROOT/runs/quickstart}"
+
+run "$HTMTL_ROOT/launch/env.sh"
+run "$HTMTL_PYTHON_BIN" -m htmtl_jax.main --config="$HTMTL_ROOT/configs/quickstart.py" \
+  --workdir="$workdir" --mode=train
+
+if [[ "$DRY_RUN" != 1 ]]; then
+  echo
+  echo "To summarise a paper of your own (Markdown or plain text):"
+  printf '  '
+  print_command "$HTMTL_PYTHON_BIN" -m htmtl_jax.main --mode=summarize \
+    --workdir="$workdir" --input=paper.md
+fi

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs what is missing and runs the tests.
+#
+#   launch/test.sh [--dry_run] [pytest arguments]
+#   launch/test.sh tests/config_test.py -k override
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+if [[ "${1:-}" == --dry_run ]]; then
+  DRY_RUN=1
+  shift
+fi
+run "$HTMTL_ROOT/launch/env.sh" test
+cd "$HTMTL_ROOT"
+run "$HTMTL_PYTHON_BIN" -m pytest -q "$@"
