@@ -78,6 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
   loss.level_weights = (1.0, 1.0, 1.0)  # alpha of each level
   loss.label_smoothing = 0.1  # on the generator's softmax; not applied with the copy gate
   loss.coverage = 0.1  # lambda of KL(importance || mean decoder score)
+  loss.coverage_segments = "sentences"  # what every level covers; or "level": its own kind of segment
   loss.coverage_direction = "importance_to_attention"  # or "attention_to_importance"
   loss.coverage_gradient = "both"  # or only "attention" / "importance" learns from it
   loss.twice = 0.1  # lambda of covering the same segments in two units

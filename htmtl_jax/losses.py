@@ -13,11 +13,12 @@ import jax.numpy as jnp
 
 from htmtl_jax.errors import UserError
 from htmtl_jax.layout import Batch, Bucket
-from htmtl_jax.levels import LEVELS, NUM_LEVELS
+from htmtl_jax.levels import LEVELS, NUM_LEVELS, SENTENCE
 from htmtl_jax.models.htmtl import ModelOutput
 from htmtl_jax.models.rows import sum_to_parents
 
 COVERAGE_GRADIENTS = ("both", "attention", "importance")
+COVERAGE_SEGMENTS = ("level", "sentences")
 COVERAGE_DIRECTIONS = ("importance_to_attention", "attention_to_importance")
 SMALL = 1e-8
 
@@ -29,6 +30,7 @@ class LossConfig:
   level_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
   label_smoothing: float = 0.0
   coverage: float = 0.1
+  coverage_segments: str = "sentences"
   coverage_direction: str = "importance_to_attention"
   coverage_gradient: str = "both"
   twice: float = 0.1
@@ -40,10 +42,14 @@ class LossConfig:
   importance_ramp_steps: int = 50
 
   def __post_init__(self):
-    if self.coverage_gradient not in COVERAGE_GRADIENTS:
-      raise UserError(f"config.loss.coverage_gradient: {self.coverage_gradient!r} is not one of {', '.join(COVERAGE_GRADIENTS)}")
-    if self.coverage_direction not in COVERAGE_DIRECTIONS:
-      raise UserError(f"config.loss.coverage_direction: {self.coverage_direction!r} is not one of {', '.join(COVERAGE_DIRECTIONS)}")
+    for name, known in (
+        ("coverage_segments", COVERAGE_SEGMENTS),
+        ("coverage_direction", COVERAGE_DIRECTIONS),
+        ("coverage_gradient", COVERAGE_GRADIENTS),
+    ):
+      if getattr(self, name) not in known:
+        raise UserError(
+            f"config.loss.{name}: {getattr(self, name)!r} is not one of {', '.join(known)}")
 
   def ramp(self, step) -> jax.Array:
     """Share of the coverage and diversity weights in force at a step, 0 to 1."""
@@ -191,14 +197,15 @@ def loss_terms(
     tokens = unit_tokens[:, units]
     unit_mask = tokens > 0
     present = unit_mask.any(-1)  # [B] documents with a reference at this level
-    sums = output.unit_scores[level][:, units]  # [B, u, n]
-    mean_scores = sums.sum(1) / jnp.maximum(tokens.sum(-1, keepdims=True), 1.0)
+    covered = level if config.coverage_segments == "level" else SENTENCE
+    mean_scores = output.unit_scores[covered][:, units].sum(1)  # [B, n]
+    mean_scores = mean_scores / jnp.maximum(tokens.sum(-1, keepdims=True), 1.0)
     coverage = coverage_kl(
-        output.encoded.importance.levels()[level], mean_scores, masks[level],
+        output.encoded.importance.levels()[covered], mean_scores, masks[covered],
         config.coverage_direction, config.coverage_gradient,
     )
     terms[f"coverage/{name}"] = jnp.where(present, coverage, 0.0).sum()
-    by_unit = sums / jnp.maximum(tokens, 1.0)[..., None]
+    by_unit = output.unit_scores[level][:, units] / jnp.maximum(tokens, 1.0)[..., None]
     terms[f"twice/{name}"] = covering_twice(by_unit, unit_mask).sum()
     terms[f"diversity/{name}"] = unit_similarity(unit_states[:, units], unit_mask).sum()
   terms["importance"] = importance_kl(output, batch).sum()

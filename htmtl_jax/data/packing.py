@@ -202,6 +202,23 @@ def real_token_share(batch: Batch) -> float:
   return float(np.mean(np.asarray(batch.tokens.slot) >= 0))
 
 
+def merge_pieces(values: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+  """Adds up what the pieces of each segment have.
+
+  Args:
+    values: [..., n] by slot.
+    index: [n] the segment each slot belongs to, -1 at padding (see `PieceIndex`).
+    count: segments of the document.
+
+  Returns:
+    [..., count] float64.
+  """
+  merged = np.zeros((*values.shape[:-1], count))
+  real = index >= 0
+  np.add.at(merged, (..., index[real]), values[..., real])
+  return merged
+
+
 # ---------------------------------------------------------------- the tree of pieces
 
 

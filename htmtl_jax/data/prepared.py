@@ -32,7 +32,7 @@ STATISTICS_FILE = "statistics.json"
 # Goes up whenever the same corpus and settings would give other files.
 SCHEMA_VERSION = 1
 # Words a summary gets where the training split has no reference of the level.
-_DEFAULT_WORD_BUDGETS = {"sentence": 25, "paragraph": 200, "section": 200}
+DEFAULT_WORD_BUDGETS = {"sentence": 25, "paragraph": 200, "section": 200}
 
 
 class PreparedCorpus:
@@ -87,16 +87,21 @@ class PreparedCorpus:
 
   @functools.cached_property
   def word_budgets(self) -> dict[str, int]:
-    """Mean words of the training split's references by level, at least 1.
+    """See `word_budgets_of`."""
+    return word_budgets_of(self.statistics)
 
-    What systems with a length to choose (the baselines, the extract) are given.
-    """
-    references = self.statistics["splits"]["train"]["references"]
-    means = {level: references[level]["mean_words"] for level in LEVELS}
-    return {
-        level: max(1, round(_DEFAULT_WORD_BUDGETS[level] if mean is None else mean))
-        for level, mean in means.items()
-    }
+
+def word_budgets_of(statistics: Mapping[str, Any]) -> dict[str, int]:
+  """Mean words of the training split's references by level, at least 1.
+
+  What systems with a length to choose (the baselines, the extract) are given.
+  """
+  references = statistics["splits"]["train"]["references"]
+  means = {level: references[level]["mean_words"] for level in LEVELS}
+  return {
+      level: max(1, round(DEFAULT_WORD_BUDGETS[level] if mean is None else mean))
+      for level, mean in means.items()
+  }
 
 
 @dataclasses.dataclass(frozen=True)

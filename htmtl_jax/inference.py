@@ -1,0 +1,218 @@
+"""A trained model at work: summaries, importance and provenance of packed documents.
+
+Everything here returns NumPy and lists of sentences in terms of the *document's*
+segments; pieces, slots and padding stay inside.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htmtl_jax.data.packing import (
+    PieceIndex, blank_document, fits, merge_pieces, pack_document, stack_documents,
+)
+from htmtl_jax.data.tokenize import decode_summary
+from htmtl_jax.data.tokenized import TokenizedDocument
+from htmtl_jax.data.tokenizer import BOS_ID, NUM_STRUCTURE_IDS, Tokenizer
+from htmtl_jax.decoding import make_decoder
+from htmtl_jax.experiment import TrainedRun
+from htmtl_jax.layout import Batch, Bucket, Targets
+from htmtl_jax.levels import LEVELS, NUM_LEVELS
+from htmtl_jax.models.htmtl import Htmtl
+from htmtl_jax.sharding import put_batch
+from htmtl_jax.train_step import under_mesh
+
+Pieces = list[list[str]]  # a summary: pieces of sentences, see `decode_summary`
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+  """What the model wrote of one document.
+
+  Attributes:
+    ids: by level, [T_l] int32 without padding.
+    pieces: by level, the text.
+  """
+
+  ids: tuple[np.ndarray, ...]
+  pieces: dict[str, Pieces]
+
+
+@dataclasses.dataclass(frozen=True)
+class Importances:
+  """Importance of a document's segments in reading order; each sums to 1.
+
+  Attributes:
+    sentences, paragraphs, sections: [S], [P], [C] float64.
+  """
+
+  sentences: np.ndarray
+  paragraphs: np.ndarray
+  sections: np.ndarray
+
+
+class Inference:
+  """Compiled decoding and explaining for the buckets that come up."""
+
+  def __init__(self, run: TrainedRun):
+    self.run = run
+    self.experiment = run.experiment
+    self._step = jnp.asarray(run.step)
+    experiment = self.experiment
+    # One jitted function each; it compiles anew for each bucket's shapes.
+    self._decode = make_decoder(
+        experiment.model, experiment.decode_config, experiment.loss_config, experiment.mesh
+    )
+
+    def importance(params, batch):
+      encoded = experiment.model.apply({"params": params}, batch, method=Htmtl.encode)
+      return encoded.importance.levels()
+
+    def explain(params, step, batch, num_units):
+      ramp = experiment.loss_config.importance_ramp(step)
+      output = experiment.model.apply({"params": params}, batch, num_units, ramp)
+      return output.encoded.importance.levels(), output.unit_scores[0]
+
+    self._importance = under_mesh(jax.jit(importance), experiment.mesh)
+    self._explain = under_mesh(jax.jit(explain, static_argnums=3), experiment.mesh)
+
+  def write(self, batch: Batch, num_pieces: Sequence[int]) -> list[Written]:
+    """Writes the three summaries of every document of a batch.
+
+    Args:
+      batch: NumPy arrays of B documents, B a multiple of `experiment.multiple`.
+      num_pieces: [B] section pieces of each document's digest.
+    """
+    on_device = put_batch(batch, self.experiment.mesh)
+    result = jax.device_get(self._decode(self.run.params, self._step, on_device, jnp.asarray(num_pieces)))
+    written = []
+    for ids, lengths in zip(result.ids, result.lengths):
+      by_level = tuple(ids[level, : lengths[level]] for level in range(NUM_LEVELS))
+      pieces = {
+          name: decode_summary(by_level[level], name, self.experiment.tokenizer)
+          for level, name in enumerate(LEVELS)
+      }
+      written.append(Written(by_level, pieces))
+    return written
+
+  def importance(
+      self, batch: Batch, index: Sequence[PieceIndex | None], documents: Sequence[TokenizedDocument | None]
+  ) -> list[Importances | None]:
+    """Importance of every segment of every document; None for blanks."""
+    levels = self._importance(self.run.params, put_batch(batch, self.experiment.mesh))
+    levels = [np.exp(level) for level in jax.device_get(levels)]
+    return [
+        None if document is None else _importances([level[row] for level in levels], index[row], document)
+        for row, document in enumerate(documents)
+    ]
+
+  def pack_one(self, document: TokenizedDocument) -> tuple[Bucket, Batch, PieceIndex]:
+    """Packs one document of any length: into the smallest bucket, or one made larger."""
+    bucket = grow_bucket(document, self.experiment.buckets)
+    arrays, index, _ = pack_document(document, bucket)
+    blanks = [blank_document(bucket)] * (self.experiment.multiple - 1)
+    return bucket, stack_documents([arrays, *blanks]), index
+
+  def explain(
+      self, document: TokenizedDocument, batch: Batch, index: PieceIndex, written: Written
+  ) -> tuple[Importances, list[list[np.ndarray]]]:
+    """Importance, and what each written sentence drew on.
+
+    The summaries are read back teacher-forced, every sentence a unit of its own, so
+    the scores are those of the very attention that training shapes.
+
+    Args:
+      document: the source.
+      batch: of the one document first, see `pack_one`.
+      index: its map back.
+      written: its summaries.
+
+    Returns:
+      (importances, shares): by level, one [S] array summing to 1 for each sentence of
+      `written.pieces`, in order.
+    """
+    targets, counts = _targets_by_sentence(written, self.experiment)
+    num_units = -(-max(sum(counts), 1) // 16) * 16  # few sizes, few compilations
+    size = len(batch.document_mask)
+    stacked = jax.tree.map(lambda x: np.stack([x] * size), targets)
+    explained = batch.replace(targets=stacked)
+    levels, scores = jax.device_get(
+        self._explain(self.run.params, self._step, put_batch(explained, self.experiment.mesh), num_units)
+    )
+    importances = _importances([np.exp(level[0]) for level in levels], index, document)
+    shares = merge_pieces(scores[0], index.sentence, len(document.sentence_lengths))  # [U, S]
+    shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-9)
+    by_level, start = [], 0
+    for count in counts:
+      by_level.append(list(shares[start : start + count]))
+      start += count
+    return importances, by_level
+
+
+def grow_bucket(document: TokenizedDocument, buckets: Sequence[Bucket]) -> Bucket:
+  """The smallest bucket that holds all of the document; made larger where none does."""
+  for bucket in buckets:
+    if fits(document, bucket):
+      return bucket
+  bucket = buckets[-1]
+  while not fits(document, bucket):
+    bucket = dataclasses.replace(
+        bucket, token_rows=2 * bucket.token_rows, sentence_rows=2 * bucket.sentence_rows,
+        paragraph_rows=2 * bucket.paragraph_rows, sections=2 * bucket.sections,
+        target_tokens=2 * bucket.target_tokens,
+    )
+  return bucket
+
+
+def _importances(levels, index: PieceIndex, document: TokenizedDocument) -> Importances:
+  counts = (len(document.sentence_lengths), len(document.paragraph_section), _num_sections(document))
+  parts = (index.sentence, index.paragraph, index.section)
+  return Importances(*(merge_pieces(level, part, n) for level, part, n in zip(levels, parts, counts)))
+
+
+def _num_sections(document: TokenizedDocument) -> int:
+  return int(document.paragraph_section[-1]) + 1 if len(document.paragraph_section) else 0
+
+
+def _targets_by_sentence(written: Written, experiment) -> tuple[Targets, list[int]]:
+  """The summaries as targets, every sentence a unit: (targets without B, sentences by level).
+
+  Sentences are counted as `decode_summary` counts them; markers belong to none.
+  """
+  length = sum(experiment.decode_config.max_tokens)
+  columns = {name: [] for name in ("ids", "input_ids", "level", "position", "unit")}
+  counts, first = [], 0
+  for level, ids in enumerate(written.ids):
+    units = _sentence_of_token(ids, experiment.tokenizer)
+    count = sum(map(len, written.pieces[LEVELS[level]]))
+    columns["ids"].append(ids)
+    columns["input_ids"].append(np.concatenate([[BOS_ID], ids])[: len(ids)])
+    columns["level"].append(np.full(len(ids), level))
+    columns["position"].append(np.arange(len(ids)))
+    columns["unit"].append(np.where(units >= 0, units + first, -1))
+    counts.append(count)
+    first += count
+  fill = {"ids": 0, "input_ids": 0, "level": -1, "position": 0, "unit": -1}
+  rows = {}
+  for name, parts in columns.items():
+    flat = np.concatenate(parts)[:length]
+    rows[name] = np.concatenate([flat, np.full(length - len(flat), fill[name])]).astype(np.int32)
+  return Targets(**rows), counts
+
+
+def _sentence_of_token(ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+  """[T] the sentence of `decode_summary` that each token belongs to, -1 for markers."""
+  units = np.full(len(ids), -1)
+  sentence, start = 0, 0
+  for end in range(len(ids) + 1):
+    if end < len(ids) and ids[end] >= NUM_STRUCTURE_IDS:
+      continue
+    # A run of tokens between markers is a sentence if anything of it can be read.
+    if end > start and tokenizer.decode(ids[start:end]).strip():
+      units[start:end] = sentence
+      sentence += 1
+    start = end + 1
+  return units

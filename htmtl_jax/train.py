@@ -1,0 +1,253 @@
+"""Training, as a recipe: prepare, build, restore, then step by step.
+
+Everything with a test of its own lives elsewhere; this file is the order of things.
+"""
+
+import math
+import os
+import signal
+import time
+
+import jax
+import numpy as np
+
+from htmtl_jax.checkpoint import CheckpointStore
+from htmtl_jax.config import check_resume, load_saved_config, save_config
+from htmtl_jax.data.packing import real_token_share
+from htmtl_jax.data.pipeline import PackedSplit
+from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
+from htmtl_jax.errors import UserError
+from htmtl_jax.experiment import CHECKPOINTS, Experiment, keep_vocabulary, make_experiment
+from htmtl_jax.flops import count_matmul_flops, peak_flops
+from htmtl_jax.metrics import MetricWriter
+from htmtl_jax.optimizer import make_optimizer, make_schedule
+from htmtl_jax.progress import Progress, format_duration
+from htmtl_jax.sharding import put_batch
+from htmtl_jax.train_state import count_parameters
+from htmtl_jax.train_step import make_train_step
+from htmtl_jax.validate import Validator
+
+# Keys that may differ when a run is resumed: they do not change its trajectory.
+MAY_DIFFER = (
+    "train.num_steps", "train.log_every", "train.checkpoint_every", "train.evaluate_every",
+    "train.keep_latest", "train.evaluate_at_end", "train.validation_documents", "evaluate", "decode",
+    "mesh", "data.prepared", "data.processes", "model.remat", "model.query_chunk",
+)
+
+
+def run_train(config, workdir: str) -> str:
+  """Trains, resuming if the workdir holds a run, and evaluates at the end.
+
+  Args:
+    config: an experiment's config.
+    workdir: gets config.json, vocabulary.model, checkpoints/, metrics.jsonl, tensorboard/
+      and evaluation/STEP/.
+
+  Returns:
+    "finished", or "interrupted" after a SIGTERM: saved, to be run again.
+
+  Raises:
+    UserError: for bad data or a config that does not go with the workdir's run; or
+      when the loss is not finite any more.
+  """
+  # ---- the config, and that of the run that may be here already
+  os.makedirs(workdir, exist_ok=True)
+  saved = load_saved_config(workdir)
+  if saved is not None:
+    check_resume(saved, config, MAY_DIFFER)
+
+  # ---- documents, prepared once
+  corpus = prepare_corpus(config, prepared_directory(config, workdir))
+  experiment = make_experiment(config, corpus.tokenizer)
+  save_config(config, workdir)
+  keep_vocabulary(workdir, corpus)
+  train_split = PackedSplit(corpus.split("train"), experiment.buckets, config.train.batch_token_rows)
+  validator = Validator(experiment, corpus)
+
+  # ---- model and state, restored where there is a checkpoint
+  init_state, shardings, abstract_state = experiment.make_state()
+  store = CheckpointStore(os.path.join(workdir, CHECKPOINTS), keep_latest=config.train.keep_latest)
+  restored = store.restore_latest(abstract_state)
+  if restored:
+    step, state, position = restored
+    if position["corpus"] != corpus.statistics["settings"]:
+      raise UserError(
+          f"the corpus is not the one that the run in {workdir} was trained on; put it back, or use a new --workdir"
+      )
+  else:
+    step, state = 0, init_state()
+
+  # ---- the loop
+  with (
+      store,
+      MetricWriter(workdir, resume_step=step, enabled=jax.process_index() == 0) as writer,
+      Progress(max(config.train.num_steps, step), "train", initial=step) as progress,
+      _Interruption() as interruption,
+  ):
+    progress.say(_describe(experiment, train_split, state))
+    if restored:
+      progress.say(f"resuming at step {step}")
+    steps = _CompiledSteps(experiment, shardings, progress)
+    batches = train_split.training_batches(config.seed, start=step, multiple=experiment.multiple)
+    schedule = make_schedule(experiment.optimizer_config)
+    window = _Window()
+
+    def save(metric=None):
+      position = {"batch": step, "corpus": corpus.statistics["settings"]}
+      store.save(step, state, position, metric)
+
+    while step < config.train.num_steps and not interruption.requested:
+      bucket, indices, batch = next(batches)
+      device_batch = put_batch(batch, experiment.mesh)
+      state, metrics = steps(bucket, state, device_batch)
+      step += 1
+      loss = float(metrics["loss"])
+      if not math.isfinite(loss):
+        store.wait()
+        raise UserError(_describe_failure(step, loss, train_split, indices, store))
+      window.add(metrics, batch, steps.flops[bucket])
+      progress.update(loss=round(loss, 3))
+
+      if step % config.train.log_every == 0 or step == config.train.num_steps:
+        values = {f"train/{name}": float(value) for name, value in metrics.items()}
+        values["train/learning_rate"] = float(schedule(step - 1))
+        values |= window.report()
+        writer.write(step, values)
+      at_end = step == config.train.num_steps
+      metric = None
+      if step % config.train.evaluate_every == 0 or at_end:
+        results = validator.evaluate(state.params, step)
+        writer.write(step, results, kind="eval")
+        metric = results["eval/ce/paragraph"]
+        progress.say(f"step {step}: " + validator.describe(results))
+        window.restart()
+      if metric is not None or step % config.train.checkpoint_every == 0:
+        save(metric)
+
+    batches.close()
+    if step > (store.latest_step() or 0):
+      save()
+    store.wait()
+    if step < config.train.num_steps:
+      return "interrupted"
+
+  # ---- the end: decode and score the held-out documents with the best checkpoint
+  if config.train.evaluate_at_end:
+    del state
+    from htmtl_jax.evaluate import run_evaluate
+
+    run_evaluate(config, workdir, split="test", checkpoint="best")
+  return "finished"
+
+
+class _CompiledSteps:
+  """One compiled train step for each bucket, made when a bucket is first met.
+
+  Attributes:
+    flops: model FLOPs of a step, by bucket: three times the forward pass's matmuls.
+  """
+
+  def __init__(self, experiment: Experiment, shardings, progress: Progress):
+    self._experiment, self._shardings, self._progress = experiment, shardings, progress
+    self._steps = {}
+    self.flops = {}
+
+  def __call__(self, bucket: int, state, batch):
+    experiment = self._experiment
+    if bucket in self._steps:
+      return self._steps[bucket](state, batch)
+    sizes = experiment.buckets[bucket]
+    forward = lambda params, batch: experiment.model.apply({"params": params}, batch, sizes.units).log_probs
+    self.flops[bucket] = 3 * count_matmul_flops(forward, state.params, batch)
+    self._steps[bucket] = make_train_step(
+        experiment.model, make_optimizer(experiment.optimizer_config), experiment.loss_config, sizes,
+        experiment.mesh, self._shardings, seed=experiment.config.seed,
+        accumulate=experiment.config.train.accumulate,
+    )
+    start = time.monotonic()
+    result = jax.block_until_ready(self._steps[bucket](state, batch))
+    self._progress.say(
+        f"compiled the step for {batch.token_ids.shape[0]} documents of up to {sizes.tokens:,} tokens "
+        f"in {format_duration(time.monotonic() - start)}: {self.flops[bucket] / 1e9:,.1f} GFLOP a step"
+    )
+    return result
+
+
+class _Window:
+  """Speed since the last report; every report starts a new window."""
+
+  def __init__(self):
+    devices = jax.devices()
+    peak = peak_flops(devices[0])
+    self._peak = peak * len(devices) if peak else None
+    self.restart()
+
+  def restart(self):
+    self._start, self._steps, self._tokens, self._flops, self._share = time.monotonic(), 0, 0.0, 0.0, 0.0
+
+  def add(self, metrics, batch, flops):
+    self._steps += 1
+    self._tokens += float(metrics["input_tokens"])
+    self._share += real_token_share(batch)
+    self._flops += flops
+
+  def report(self) -> dict[str, float]:
+    """Real source tokens a second (all devices), share of slots real, MFU and memory if known."""
+    seconds = max(time.monotonic() - self._start, 1e-9)
+    steps = max(self._steps, 1)
+    values = {
+        "speed/steps_per_second": self._steps / seconds,
+        "speed/tokens_per_second": self._tokens / seconds,
+        "speed/real_token_share": self._share / steps,
+    }
+    if self._peak:
+      values["speed/mfu"] = self._flops / seconds / self._peak
+    memory = jax.local_devices()[0].memory_stats()
+    if memory and "peak_bytes_in_use" in memory:
+      values["speed/peak_memory_gib"] = memory["peak_bytes_in_use"] / 2**30
+    self.restart()
+    return values
+
+
+class _Interruption:
+  """Turns SIGTERM into a request that the loop honours after the step in progress."""
+
+  def __init__(self):
+    self.requested = False
+
+  def __enter__(self):
+    try:
+      self._previous = signal.signal(signal.SIGTERM, self._request)
+    except ValueError:  # not the main thread: the embedding program owns the signals
+      self._previous = None
+    return self
+
+  def __exit__(self, *exception_info):
+    if self._previous is not None:
+      signal.signal(signal.SIGTERM, self._previous)
+
+  def _request(self, *unused_signal):
+    self.requested = True
+
+
+def _describe(experiment: Experiment, split: PackedSplit, state) -> str:
+  shape = " ".join(f"{axis}={size}" for axis, size in experiment.mesh.shape.items())
+  counts = np.bincount(split.bucket_of, minlength=len(split.buckets))
+  buckets = ", ".join(
+      f"{count} in {bucket.token_rows} rows (batches of {size})"
+      for bucket, count, size in zip(split.buckets, counts, split.batch_sizes) if count
+  )
+  return (
+      f"{count_parameters(state.params):,} parameters on {jax.device_count()} "
+      f"{jax.devices()[0].platform} device(s), mesh {shape}; {len(split.documents):,} documents: {buckets}"
+  )
+
+
+def _describe_failure(step, loss, split, indices, store) -> str:
+  ids = [split.documents[int(i)].id for i in indices if i >= 0]
+  last = store.latest_step()
+  good = f"the last good checkpoint is step {last}" if last else "there is no checkpoint yet"
+  return (
+      f"the loss is {loss} at step {step}, in the batch of {', '.join(ids)}; {good}; lower "
+      "config.optimizer.learning_rate or look at these documents, in a new --workdir"
+  )

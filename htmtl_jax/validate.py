@@ -1,0 +1,70 @@
+"""The loss pass over the validation split: every term by level, and importance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from htmtl_jax.data.packing import PieceIndex, merge_pieces
+from htmtl_jax.data.pipeline import PackedSplit
+from htmtl_jax.data.prepared import PreparedCorpus
+from htmtl_jax.evaluation.importance import mean_sentence_auc
+from htmtl_jax.experiment import Experiment
+from htmtl_jax.levels import LEVELS
+from htmtl_jax.losses import normalise_terms, total_loss
+from htmtl_jax.sharding import put_batch
+from htmtl_jax.train_step import make_eval_step
+
+
+class Validator:
+  """Computes validation losses as sums over the split, divided once."""
+
+  def __init__(self, experiment: Experiment, corpus: PreparedCorpus):
+    documents = corpus.split("validation")
+    limit = experiment.config.train.validation_documents
+    if limit:
+      documents = [documents[i] for i in range(min(limit, len(documents)))]
+    self._experiment = experiment
+    self._split = PackedSplit(documents, experiment.buckets, experiment.config.train.batch_token_rows)
+    self._steps = {}
+
+  def evaluate(self, params, step: int) -> dict[str, float]:
+    """{"eval/loss", "eval/ce/LEVEL", ..., "eval/sentence_auc" where the truth is known}."""
+    experiment = self._experiment
+    sums, weights, judged = None, None, []
+    for bucket, indices, batch, pieces in self._split.evaluation_batches(experiment.multiple):
+      if bucket not in self._steps:
+        self._steps[bucket] = make_eval_step(
+            experiment.model, experiment.loss_config, experiment.buckets[bucket], experiment.mesh
+        )
+      result = self._steps[bucket](params, jnp.asarray(step), put_batch(batch, experiment.mesh))
+      terms, counts, log_importance = jax.device_get(result)
+      sums = terms if sums is None else jax.tree.map(np.add, sums, terms)
+      weights = counts if weights is None else jax.tree.map(np.add, weights, counts)
+      judged += self._judge(np.exp(log_importance), indices, pieces)
+
+    terms = normalise_terms(sums, weights)
+    results = {f"eval/{name}": float(value) for name, value in terms.items()}
+    results["eval/loss"] = float(total_loss(terms, experiment.loss_config, step))
+    if judged:
+      results["eval/sentence_auc"] = mean_sentence_auc(judged)
+    return results
+
+  def describe(self, results: dict[str, float]) -> str:
+    """One line for people."""
+    losses = " / ".join(f"{results[f'eval/ce/{level}']:.3f}" for level in LEVELS)
+    line = f"validation cross-entropy {losses} ({' / '.join(LEVELS)})"
+    if "eval/sentence_auc" in results:
+      line += f", importance AUC {results['eval/sentence_auc']:.3f}"
+    return line
+
+  def _judge(self, importance: np.ndarray, indices, pieces: list[PieceIndex | None]) -> list[tuple]:
+    """(importance, planted, is_heading) of each document whose truth is known."""
+    judged = []
+    for row, (i, index) in enumerate(zip(indices, pieces)):
+      if index is None:
+        continue
+      document = self._split.documents[int(i)]
+      if document.planted is not None:
+        scores = merge_pieces(importance[row], index.sentence, len(document.is_heading))
+        judged.append((scores, document.planted, document.is_heading))
+    return judged
