@@ -77,12 +77,15 @@ def get_config() -> ml_collections.ConfigDict:
   config.loss = loss = ml_collections.ConfigDict()
   loss.level_weights = (1.0, 1.0, 1.0)  # alpha of each level
   loss.label_smoothing = 0.1  # on the generator's softmax; not applied with the copy gate
-  loss.coverage = 0.1  # lambda of KL(importance || mean decoder score)
+  loss.coverage = 0.1  # lambda of the KL between importance and the mean decoder score
   loss.coverage_segments = "sentences"  # what every level covers; or "level": its own kind of segment
-  loss.coverage_direction = "importance_to_attention"  # or "attention_to_importance"
+  # KL(attention || importance): importance must cover whatever any of the three summaries
+  # draws on. The other, "importance_to_attention", lets the one sentence's narrow attention
+  # starve what only the paragraph and the digest need (docs/experiments.md).
+  loss.coverage_direction = "attention_to_importance"
   loss.coverage_gradient = "both"  # or only "attention" / "importance" learns from it
-  loss.twice = 0.1  # lambda of covering the same segments in two units
-  loss.diversity = 0.02  # lambda of the units' mean cosine similarity
+  loss.twice = 0.02  # lambda of covering the same segments in two units
+  loss.diversity = 0.01  # lambda of the units' mean cosine similarity
   loss.importance = 0.0  # weight of supervision by soft labels; 0 is off
   loss.ramp_start = 1000  # coverage, twice and diversity come in after this step
   loss.ramp_steps = 1000  # ... over so many steps

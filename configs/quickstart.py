@@ -15,7 +15,7 @@ def get_config():
   config.tokenizer.vocab_size = 1200
   config.tokenizer.model_type = "bpe"  # generated text suits it better, see data/tokenizer.py
 
-  config.layout.buckets = ((10, 224), (14, 256))
+  config.layout.buckets = ((9, 224), (12, 256))
   config.layout.min_sections = 8
   config.layout.row_sentences = 16
   config.layout.row_paragraphs = 8
@@ -32,20 +32,20 @@ def get_config():
   config.model.dropout = 0.0
   config.model.dtype = "float32"
 
-  config.loss.ramp_start = 200
-  config.loss.ramp_steps = 100
+  config.loss.ramp_start = 60
+  config.loss.ramp_steps = 40
   config.loss.importance_ramp_steps = 50
 
   config.optimizer.learning_rate = 3e-3
   config.optimizer.schedule = "cosine"
   config.optimizer.warmup_steps = 40
-  config.optimizer.schedule_steps = 400
+  config.optimizer.schedule_steps = 260
 
-  config.train.num_steps = 400
-  config.train.batch_token_rows = 120
+  config.train.num_steps = 260
+  config.train.batch_token_rows = 108
   config.train.log_every = 10
-  config.train.checkpoint_every = 100
-  config.train.evaluate_every = 100
+  config.train.checkpoint_every = 130
+  config.train.evaluate_every = 130
 
   config.decode.beam_size = 1
   config.decode.min_tokens = (1, 1, 1)

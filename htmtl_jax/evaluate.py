@@ -51,7 +51,8 @@ def run_evaluate(config, workdir: str, split: str = "test", checkpoint: str = "b
   importance = {
       "sentence_auc": auc, "labels": labels, "supervised": config.loss.importance > 0,
   }
-  with Progress(len(pairs), "score", unit="summary") as progress:
+  texts = sum(len(pair.systems) for pair in pairs)
+  with Progress(texts, "score", unit="summary") as progress:
     results = compute_results(
         pairs, run.step, split, importance, processes=_processes(config, len(pairs)),
         bootstrap_samples=config.evaluate.bootstrap_samples, seed=config.seed,
@@ -102,6 +103,7 @@ def compare(
   labels = "planted" if all(d.planted is not None for d in documents) else "oracle"
   with Progress(len(documents), "baselines", unit="document") as progress:
     for document, text, importance in zip(documents, written, importances):
+      progress.update()
       references = make_references(document)
       eligible = eligible_sections(document)
       for level, reference in references.items():
@@ -116,7 +118,6 @@ def compare(
       count = len(importance.sentences)  # what truncation left
       headings = np.array([place.is_heading for place in iterate_sentences(document)], bool)[:count]
       judged.append((importance.sentences, truth[:count], headings))
-      progress.update()
   return pairs, judged, labels
 
 

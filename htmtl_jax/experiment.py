@@ -60,6 +60,11 @@ class Experiment:
     """Batches are filled with blank documents to a multiple of this."""
     return batch_multiple(self.mesh)
 
+  @property
+  def training_multiple(self) -> int:
+    """The same for training, where a batch is also cut into `train.accumulate` pieces."""
+    return self.multiple * self.config.train.accumulate
+
   def make_state(self):
     """(init, shardings, abstract) of the train state, see `train_state.make_state`."""
     bucket = self.buckets[0]

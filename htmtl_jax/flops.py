@@ -8,7 +8,7 @@ import jax
 # Dense bfloat16 peak of one chip in FLOP/s, from the makers' data sheets, by a part of
 # `device_kind`; the first match counts.
 PEAK_FLOPS = (
-    ("H200", 989e12), ("H100", 989e12), ("A100", 312e12), ("L4", 121e12),
+    ("H200", 989e12), ("H100", 989e12), ("A100", 312e12),
     ("TPU v6", 918e12), ("TPU v5p", 459e12), ("TPU v5 lite", 197e12), ("TPU v5", 459e12),
     ("TPU v4", 275e12),
 )

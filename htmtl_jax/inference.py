@@ -92,7 +92,7 @@ class Inference:
     for ids, lengths in zip(result.ids, result.lengths):
       by_level = tuple(ids[level, : lengths[level]] for level in range(NUM_LEVELS))
       pieces = {
-          name: decode_summary(by_level[level], name, self.experiment.tokenizer)
+          name: decode_summary(by_level[level], name, self.experiment.tokenizer, keep_empty=True)
           for level, name in enumerate(LEVELS)
       }
       written.append(Written(by_level, pieces))

@@ -31,10 +31,10 @@ class LossConfig:
   label_smoothing: float = 0.0
   coverage: float = 0.1
   coverage_segments: str = "sentences"
-  coverage_direction: str = "importance_to_attention"
+  coverage_direction: str = "attention_to_importance"
   coverage_gradient: str = "both"
-  twice: float = 0.1
-  diversity: float = 0.02
+  twice: float = 0.02
+  diversity: float = 0.01
   importance: float = 0.0
   ramp_start: int = 200
   ramp_steps: int = 200

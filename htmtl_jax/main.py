@@ -261,6 +261,11 @@ def run(argv: Sequence[str]) -> int:
   except UserError as error:
     print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
     return EXIT_USER_ERROR
+  except BrokenPipeError:
+    # Whoever read our output (head, less) has gone; nothing is wrong. Python would
+    # complain once more when it flushes standard output at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_OK
   except KeyboardInterrupt:
     print(f"{_PROGRAM}: stopped from the keyboard", file=sys.stderr)
     return EXIT_KEYBOARD

@@ -9,6 +9,7 @@ from htmtl_jax.errors import UserError
 
 SCHEDULES = ("cosine", "rsqrt", "constant")
 OPTIMIZERS = ("adamw", "adafactor")
+DECAYED = ("kernel", "embedding")  # parameters that weight decay applies to, by their last name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,14 @@ def make_schedule(config: OptimizerConfig) -> optax.Schedule:
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
   """Clipping by global norm, then AdamW or Adafactor; weight decay on matrices only."""
   schedule = make_schedule(config)
-  is_matrix = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
+
+  def is_matrix(params):
+    # By name: under a scan over layers even a norm's scale has two dimensions.
+    def decays(path, _):
+      return [key.key for key in path if isinstance(key, jax.tree_util.DictKey)][-1] in DECAYED
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
   if config.name == "adamw":
     update = optax.adamw(
         schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix

@@ -56,6 +56,9 @@ def run_train(config, workdir: str) -> str:
   if saved is not None:
     check_resume(saved, config, MAY_DIFFER)
 
+  if config.train.accumulate < 1 or min(config.train.log_every, config.train.checkpoint_every, config.train.evaluate_every) < 1:
+    raise UserError("config.train: accumulate, log_every, checkpoint_every and evaluate_every must be at least 1")
+
   # ---- documents, prepared once
   corpus = prepare_corpus(config, prepared_directory(config, workdir))
   experiment = make_experiment(config, corpus.tokenizer)
@@ -88,7 +91,7 @@ def run_train(config, workdir: str) -> str:
     if restored:
       progress.say(f"resuming at step {step}")
     steps = _CompiledSteps(experiment, shardings, progress)
-    batches = train_split.training_batches(config.seed, start=step, multiple=experiment.multiple)
+    batches = train_split.training_batches(config.seed, start=step, multiple=experiment.training_multiple)
     schedule = make_schedule(experiment.optimizer_config)
     window = _Window()
 

@@ -114,7 +114,9 @@ def tokenize_document(
   )
 
 
-def decode_summary(ids: Iterable[int], level: str, tokenizer: Tokenizer) -> list[list[str]]:
+def decode_summary(
+    ids: Iterable[int], level: str, tokenizer: Tokenizer, keep_empty: bool = False
+) -> list[list[str]]:
   """Text of a generated or a reference summary; the inverse of the grammar above.
 
   Any sequence of ids is understood: EOS or the end of the sequence ends it, marks
@@ -125,6 +127,8 @@ def decode_summary(ids: Iterable[int], level: str, tokenizer: Tokenizer) -> list
     ids: target ids, of any integer type.
     level: one of `LEVELS`.
     tokenizer: the shared vocabulary.
+    keep_empty: keep a section's piece that holds no text, as [], so that piece j stays
+      that of section j.
 
   Returns:
     The pieces, each a list of sentences: [[sentence]] at the sentence level, one
@@ -149,6 +153,8 @@ def decode_summary(ids: Iterable[int], level: str, tokenizer: Tokenizer) -> list
       pieces[-1][-1].append(i)
   texts = [[tokenizer.decode(sentence).strip() for sentence in piece] for piece in pieces]
   texts = [[sentence for sentence in piece if sentence] for piece in texts]
+  if keep_empty and level == "section":
+    return texts if texts[0] else texts[1:]  # before the first marker there is no piece
   return [piece for piece in texts if piece]
 
 

@@ -1,6 +1,6 @@
 """Generated papers: the embedded corpus, made from a seed, no files needed.
 
-A paper has four to six sections, each with a *role* (background, methods, ...)
+A paper has four or five sections, each with a *role* (background, methods, ...)
 told by its heading. Every sentence states one *fact*: two invented names, a
 quantity, a value, a condition. Each role has its own family of *cue* phrases,
 and every section holds cue sentences of every family in the paper, at random
@@ -21,9 +21,10 @@ from htmtl_jax.documents.document import Document, Section
 
 SPLITS = ("train", "validation", "test")
 
-CORE_ROLES = ("background", "method", "result", "discussion")  # the abstract's order
+CORE_ROLES = ("background", "method", "result", "discussion")
 OPTIONAL_ROLES = ("related", "limitation")
-_OPTIONAL_SHARE = 0.4  # of papers that have a given optional section
+_OPTIONAL_SHARE = 0.6  # of papers that have one of the optional sections
+_ABSTRACT_ORDER = ("background", "related", "method", "result", "limitation", "discussion")
 
 HEADINGS = {
     "background": ("Introduction", "Background", "Motivation", "Aims and context"),
@@ -51,11 +52,11 @@ _CORE_ORDERS = (
     ("result", "discussion", "background", "method"),
     ("method", "background", "result", "discussion"),
 )
-# Sentences of each paragraph, by number of sections: 40 to 50 sentences a paper.
+# Sentences of each paragraph, by number of sections: 44 or 45 sentences a paper, so that
+# papers are of nearly equal length and one bucket holds them with little padding.
 _PARAGRAPH_SIZES = {
-    4: ((4, 4, 3), (3, 4, 4), (5, 3, 3), (4, 3, 5), (4, 4, 4)),
-    5: ((5, 4), (4, 5), (3, 3, 3), (5, 5), (3, 4, 3)),
-    6: ((4, 4), (3, 5), (5, 3), (3, 4), (4, 3)),
+    4: ((4, 4, 3), (3, 4, 4), (5, 3, 3), (3, 5, 3)),
+    5: ((5, 4), (4, 5), (3, 3, 3)),
 }
 _DECOYS = (5, 6)  # cue sentences of other families, per section
 
@@ -164,11 +165,10 @@ class _Words:
 
 
 def _draw_roles(rng: random.Random) -> list[str]:
-  """The roles of the sections in reading order; optional ones fall anywhere."""
+  """The roles of the sections in reading order; an optional one falls anywhere."""
   roles = list(rng.choice(_CORE_ORDERS))
-  for role in OPTIONAL_ROLES:
-    if rng.random() < _OPTIONAL_SHARE:
-      roles.insert(rng.randint(0, len(roles)), role)
+  if rng.random() < _OPTIONAL_SHARE:
+    roles.insert(rng.randint(0, len(roles)), rng.choice(OPTIONAL_ROLES))
   return roles
 
 
@@ -191,7 +191,7 @@ def generate_document(index: int, split: str, seed: int) -> Document:
     seed: of the corpus.
 
   Returns:
-    A document of 4 to 6 sections, 40 to 50 body sentences and at least 500 words,
+    A document of 4 or 5 sections, 44 or 45 body sentences and at least 500 words,
     with gold summaries at every level and `planted` filled in.
 
   Raises:
@@ -225,7 +225,8 @@ def generate_document(index: int, split: str, seed: int) -> Document:
       id=f"synthetic-{split}-{seed}-{index:06d}",
       title=result.fill("The {noun} of {b} under {adjective} {condition}"),
       sections=tuple(sections),
-      abstract=(tuple(facts[role].summary_sentence(role) for role in CORE_ROLES),),
+      abstract=(
+          tuple(facts[role].summary_sentence(role) for role in _ABSTRACT_ORDER if role in facts),),
       summaries={"one_sentence": (result.gist_sentence(),)},
       section_summaries=tuple((facts[role].summary_sentence(role),) for role in roles),
       planted=frozenset(planted))

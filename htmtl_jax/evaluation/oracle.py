@@ -10,8 +10,6 @@ import itertools
 
 import numpy as np
 
-from htmtl_jax.evaluation import rouge
-
 
 def _ngram_counts(sentences: Sequence[list[str]], n: int) -> Counter:
   return Counter(
@@ -55,6 +53,9 @@ def greedy_oracle(
 
   Source: Nallapati et al. 2017, "SummaRuNNer", section 2.3.
   """
+  # Here, because what imports this module may run where rouge-score is not installed.
+  from htmtl_jax.evaluation import rouge
+
   words = [rouge.tokenize(s) for s in sentences]
   reference = [rouge.tokenize(s) for s in reference_text.split("\n")]
   available = np.array([bool(w) for w in words], bool)
