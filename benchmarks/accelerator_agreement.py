@@ -8,6 +8,7 @@ that cached steps on the accelerator are held against whole passes on the CPU.
 """
 
 import dataclasses
+import math
 
 import flax.linen as nn
 import jax
@@ -81,24 +82,40 @@ def _shorten(document: TokenizedDocument) -> TokenizedDocument:
   )
 
 
-def make_fixed_parameters(model: Htmtl, batch: Batch, num_units: int, cpu, seed: int):
-  """Parameters made on the CPU, moved away from initial values that hide errors.
+def make_fixed_parameters(model: Htmtl, batch: Batch, num_units: int, seed: int):
+  """Parameters drawn by NumPy, so that no device has a hand in them.
 
-  Scales start at one, scores near zero: an importance that is uniform, say, agrees
-  whatever the code that computes it.
+  Scales and biases are moved away from one and zero, and scores from near zero: an
+  importance that is uniform, say, would agree whatever the code that computes it.
   """
-  with jax.default_device(cpu):
-    params = nn.unbox(jax.jit(lambda key: model.init(key, batch, num_units))(jax.random.key(seed)))
-  params = jax.device_get(params["params"])
+  init = lambda key: nn.unbox(model.init(key, batch, num_units))["params"]
+  shapes = jax.eval_shape(init, jax.random.key(seed))
   rng = np.random.default_rng(seed)
 
-  def move(path, value):
-    name = jax.tree_util.keystr(path)
-    if "score" in name or "scale" in name or "bias" in name:
-      return (value + 0.2 * rng.normal(size=value.shape)).astype(value.dtype)
-    return value
+  def draw(path, leaf):
+    name = jax.tree_util.keystr(path[-1:])
+    noise = rng.standard_normal(leaf.shape, np.float32)
+    if "scale" in name:
+      return 1.0 + 0.2 * noise
+    if "kernel" in name:
+      # An "out" kernel reads heads times their width, any other its widest axis but the last.
+      reads_heads = path[-2].key == "out"
+      fan_in = math.prod(leaf.shape[-3:-1]) if reads_heads else max(leaf.shape[:-1])
+      return noise * fan_in**-0.5
+    return noise * (model.config.width**-0.5 if "embedding" in name else 0.2)
 
-  return jax.tree_util.tree_map_with_path(move, params)
+  return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def plant_fault(params):
+  """The same parameters but for one: the tokens' query, key and value weights, 1% too large."""
+
+  def change(path, value):
+    names = [entry.key for entry in path]
+    is_chosen = "sentence_transformer" in names and names[-2:] == ["qkv", "kernel"]
+    return value * np.float32(1.01) if is_chosen else value
+
+  return jax.tree_util.tree_map_with_path(change, params)
 
 
 class Computer:
@@ -112,9 +129,11 @@ class Computer:
     self._device = device
     # Every ramp over and every term on, so that every part has a gradient.
     self._loss = LossConfig(importance=0.5, ramp_start=0, ramp_steps=0, importance_ramp_steps=0)
-    self._forward = under_mesh(jax.jit(self._compute_loss), self._mesh)
     self._gradient = under_mesh(
         jax.jit(jax.value_and_grad(self._compute_loss, has_aux=True)), self._mesh
+    )
+    self._decode = make_decoder(
+        self.model, DecodeConfig(beam_size=1, max_tokens=MAX_OUTPUT_TOKENS), self._loss, self._mesh
     )
 
   def _compute_loss(self, params, batch: Batch):
@@ -129,10 +148,7 @@ class Computer:
     """Forward, gradients and a greedy decode."""
     placed, on_device = self._place(params, batch)
     (_, (losses, log_probs, importance)), gradients = jax.device_get(self._gradient(placed, on_device))
-    decoder = make_decoder(
-        self.model, DecodeConfig(beam_size=1, max_tokens=MAX_OUTPUT_TOKENS), self._loss, self._mesh
-    )
-    result = jax.device_get(decoder(placed, np.int32(ALL_ON), on_device, num_pieces))
+    result = jax.device_get(self._decode(placed, np.int32(ALL_ON), on_device, num_pieces))
     masks = (batch.tokens.parent_mask, batch.sentences.parent_mask, batch.section_mask)
     leaves = jax.tree_util.tree_leaves_with_path(gradients)
     return Outputs(
@@ -151,7 +167,7 @@ class Computer:
       rows.append(pack_targets(texts, [np.zeros(len(t), np.int32) for t in texts], self._bucket))
     targets = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     placed, on_device = self._place(params, batch.replace(targets=targets))
-    _, (_, log_probs, _) = jax.device_get(self._forward(placed, on_device))
+    (_, (_, log_probs, _)), _ = jax.device_get(self._gradient(placed, on_device))
     levels = [np.where(targets.level == level, log_probs, 0.0).sum(-1) for level in range(NUM_LEVELS)]
     return np.stack(levels, axis=-1)
 
@@ -217,8 +233,8 @@ def check_agreement(
   """Runs the whole comparison.
 
   Returns:
-    {"ok", "reference", "documents", "output_tokens", "checks": [{"dtype", "quantity",
-     "error", "tolerance", "ok"}]}.
+    {"ok", "planted_fault_found_in": [quantity], "reference", "documents",
+     "output_tokens", "checks": [{"dtype", "quantity", "error", "tolerance", "ok"}]}.
 
   Raises:
     RuntimeError: where JAX was started without its CPU backend.
@@ -227,19 +243,26 @@ def check_agreement(
   batch, num_pieces = make_fixed_batch(documents, bucket)
   with jax.default_matmul_precision("highest"):
     computer = Computer(config, vocabulary_size, bucket, cpu, "float32")
-    params = make_fixed_parameters(computer.model, batch, bucket.units, cpu, seed)
+    params = make_fixed_parameters(computer.model, batch, bucket.units, seed)
     reference = computer.compute(params, batch, num_pieces)
     checks = []
     for dtype, tolerances in TOLERANCES.items():
-      precision = "highest" if dtype == "float32" else "default"
-      with jax.default_matmul_precision(precision):
-        outputs = Computer(config, vocabulary_size, bucket, device, dtype).compute(
-            params, batch, num_pieces
-        )
+      if device == cpu and dtype == "float32":
+        outputs = reference  # what is left to check is its decode
+      else:
+        precision = "highest" if dtype == "float32" else "default"
+        with jax.default_matmul_precision(precision):
+          other = Computer(config, vocabulary_size, bucket, device, dtype)
+          outputs = other.compute(params, batch, num_pieces)
       errors = measure_errors(outputs, reference, computer.rescore(params, batch, outputs))
       checks += [{"dtype": dtype, **row} for row in judge(errors, tolerances)]
+    # A comparison that accepts anything shows nothing: a small planted fault must fail it.
+    faulty = computer.compute(plant_fault(params), batch, num_pieces)
+    errors = measure_errors(faulty, reference, computer.rescore(params, batch, faulty))
+    found = [row["quantity"] for row in judge(errors, TOLERANCES["float32"]) if not row["ok"]]
   return {
-      "ok": all(row["ok"] for row in checks),
+      "ok": all(row["ok"] for row in checks) and bool(found),
+      "planted_fault_found_in": found,
       "reference": "CPU, float32, highest matmul precision",
       "documents": int(batch.document_mask.sum()),
       "output_tokens": int(reference.lengths.sum()),

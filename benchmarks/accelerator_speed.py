@@ -15,7 +15,7 @@ from htmtl_jax.data.batches import BLANK
 from htmtl_jax.data.packing import real_token_share
 from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.decoding import DecodeConfig, make_decoder
-from htmtl_jax.flops import count_matmul_flops, peak_flops
+from htmtl_jax.flops import peak_flops
 from htmtl_jax.sharding import put_batch
 
 _TOKEN_LEVEL = ("sentence_transformer", "sentence_to_token", "token_shift", "token_norm")
@@ -97,7 +97,7 @@ def _time_bucket(settings, trainer, bucket, ceiling_tflops) -> dict[str, Any]:
     return metrics["loss"]
 
   seconds = median_seconds(run, settings.repeats, inner=1 if settings.tiny else 3)
-  flops = count_matmul_flops(trainer.plain_step(bucket), trainer.abstract_state, batch)
+  flops = trainer.count_flops(bucket, batch)
   num_devices = trainer.mesh.devices.size
   achieved = flops / seconds / num_devices / 1e12
   real_share = real_token_share(batch)
@@ -137,7 +137,7 @@ def time_decoding(settings: Settings, trainer: Trainer, documents) -> list[dict[
   params = trainer.init().params
   tokens = settings.timed_tokens
   rows = []
-  for beam_size in (1, settings.decode.beam_size):
+  for beam_size in sorted({1, settings.decode.beam_size}):
     config = DecodeConfig(beam_size=beam_size, min_tokens=tokens, max_tokens=tokens)
     decoder = make_decoder(trainer.model, config, settings.loss, trainer.mesh)
     start = time.perf_counter()

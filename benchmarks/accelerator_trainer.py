@@ -1,6 +1,7 @@
 """Training on prepared papers for a number of minutes: no checkpoints, no parsing, no config files."""
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import math
 import time
@@ -12,6 +13,7 @@ import numpy as np
 
 from benchmarks.accelerator_settings import Settings
 from htmtl_jax.data.pipeline import PackedSplit
+from htmtl_jax.flops import count_matmul_flops
 from htmtl_jax.levels import LEVELS
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.optimizer import make_optimizer
@@ -54,24 +56,32 @@ class Trainer:
     if bucket not in self._compiled:
       start = time.perf_counter()
       step = self._make_step(bucket, self.model)
-      with jax.set_mesh(self.mesh), nn.logical_axis_rules(LOGICAL_RULES):
-        compiled = step.__wrapped__.lower(self.abstract_state, batch).compile()
+      with self._in_context():
+        compiled = step.lower(self.abstract_state, batch).compile()
       self._compiled[bucket] = compiled, time.perf_counter() - start
     return self._compiled[bucket]
 
   def is_compiled(self, bucket: int) -> bool:
     return bucket in self._compiled
 
-  def plain_step(self, bucket: int) -> Callable:
-    """The step without rematerialisation, to count the FLOPs the model needs and no more."""
+  def count_flops(self, bucket: int, batch) -> int:
+    """Matmul FLOPs of one step on a batch: what the model needs, nothing recomputed."""
     plain = Htmtl(dataclasses.replace(self.model.config, remat="none"), self.model.vocabulary_size)
-    return self._make_step(bucket, plain)
+    with self._in_context():
+      return count_matmul_flops(self._make_step(bucket, plain), self.abstract_state, batch)
 
   def _make_step(self, bucket: int, model: Htmtl) -> Callable:
-    return make_train_step(
+    """The jitted step itself: to be lowered and traced, in `_in_context`."""
+    step = make_train_step(
         model, self._optimizer, self._settings.loss, self._settings.buckets[bucket], self.mesh,
         self._shardings, seed=self._settings.seed,
     )
+    return step.__wrapped__
+
+  @contextlib.contextmanager
+  def _in_context(self):
+    with jax.set_mesh(self.mesh), nn.logical_axis_rules(LOGICAL_RULES):
+      yield
 
 
 def train(

@@ -17,7 +17,7 @@ def get_config():
   config.data.max_input_tokens = 8192
   config.tokenizer.vocab_size = 8000
 
-  config.layout.buckets = ((32, 640), (64, 1216), (80, 1216))
+  config.layout.buckets = ((48, 1216), (72, 1216))
 
   config.model.width = 64
   config.model.num_heads = 2
@@ -41,7 +41,7 @@ def get_config():
   config.optimizer.schedule_steps = 100
 
   config.train.num_steps = 100
-  config.train.batch_token_rows = 64
+  config.train.batch_token_rows = 72
   config.train.log_every = 5
   config.train.checkpoint_every = 20
   config.train.evaluate_every = 100

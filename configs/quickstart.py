@@ -15,7 +15,7 @@ def get_config():
   config.tokenizer.vocab_size = 1200
   config.tokenizer.model_type = "bpe"  # generated text suits it better, see data/tokenizer.py
 
-  config.layout.buckets = ((9, 224), (12, 256))
+  config.layout.buckets = ((9, 256), (12, 288))
   config.layout.min_sections = 8
   config.layout.row_sentences = 16
   config.layout.row_paragraphs = 8

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from htmtl_jax.errors import UserError
@@ -48,7 +49,8 @@ def make_schedule(config: OptimizerConfig) -> optax.Schedule:
     )
   if config.schedule == "rsqrt":
     start = max(warmup, 1)
-    decay = lambda step: peak * (start / (step + start)) ** 0.5
+    # Optax calls it during the warm-up too, with a negative step, and drops the result.
+    decay = lambda step: peak * (start / (jnp.maximum(step, 0) + start)) ** 0.5
   else:
     decay = optax.constant_schedule(peak)
   return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])

@@ -8,8 +8,6 @@ import sys
 import time
 from typing import Any, TextIO
 
-import tqdm
-
 
 def format_duration(seconds: float) -> str:
   """Returns a duration in the two units that matter: `2 min 13 s`, `3 h 05 min`."""
@@ -59,6 +57,8 @@ class Progress:
     self._postfix: dict[str, Any] = {}
     self._bar = None
     if self._stream.isatty():
+      import tqdm  # here, because a machine without a terminal may be without it too
+
       self._bar = tqdm.tqdm(total=total, desc=label, initial=initial, unit=f" {unit}",
                             file=self._stream, dynamic_ncols=True)
 

@@ -94,8 +94,10 @@ def run_train(config, workdir: str) -> str:
     batches = train_split.training_batches(config.seed, start=step, multiple=experiment.training_multiple)
     schedule = make_schedule(experiment.optimizer_config)
     window = _Window()
+    losses = _LossWatch(train_split, store)
 
     def save(metric=None):
+      losses.settle()  # nothing that is not finite is ever saved
       position = {"batch": step, "corpus": corpus.statistics["settings"]}
       store.save(step, state, position, metric)
 
@@ -104,19 +106,17 @@ def run_train(config, workdir: str) -> str:
       device_batch = put_batch(batch, experiment.mesh)
       state, metrics = steps(bucket, state, device_batch)
       step += 1
-      loss = float(metrics["loss"])
-      if not math.isfinite(loss):
-        store.wait()
-        raise UserError(_describe_failure(step, loss, train_split, indices, store))
-      window.add(metrics, batch, steps.flops[bucket])
-      progress.update(loss=round(loss, 3))
+      losses.follow(step, metrics["loss"], indices)
+      window.add(batch, steps.flops[bucket])
+      progress.update(**({} if math.isnan(losses.last) else {"loss": round(losses.last, 3)}))
 
-      if step % config.train.log_every == 0 or step == config.train.num_steps:
+      at_end = step == config.train.num_steps
+      if step % config.train.log_every == 0 or at_end:
+        losses.settle()
         values = {f"train/{name}": float(value) for name, value in metrics.items()}
         values["train/learning_rate"] = float(schedule(step - 1))
         values |= window.report()
         writer.write(step, values)
-      at_end = step == config.train.num_steps
       metric = None
       if step % config.train.evaluate_every == 0 or at_end:
         results = validator.evaluate(state.params, step)
@@ -176,6 +176,49 @@ class _CompiledSteps:
     return result
 
 
+class _LossWatch:
+  """Stops the run when a loss is not finite, without making the device wait for the host.
+
+  Each loss is looked at when the next step has been handed to the device, or when
+  somebody asks to `settle`.
+
+  Attributes:
+    last: the newest loss that was looked at.
+  """
+
+  def __init__(self, split: PackedSplit, store: CheckpointStore):
+    self._split, self._store = split, store
+    self._pending = None
+    self.last = math.nan
+
+  def follow(self, step: int, loss: jax.Array, indices: np.ndarray) -> None:
+    """Checks the step before and remembers this one."""
+    self.settle()
+    self._pending = (step, loss, indices)
+
+  def settle(self) -> None:
+    """Checks the remembered step.
+
+    Raises:
+      UserError: names the step, the documents of its batch and the last good checkpoint.
+    """
+    if self._pending is None:
+      return
+    step, loss, indices = self._pending
+    self._pending = None
+    self.last = float(loss)
+    if math.isfinite(self.last):
+      return
+    self._store.wait()
+    ids = ", ".join(self._split.documents[int(i)].id for i in indices if i >= 0)
+    latest = self._store.latest_step()
+    good = f"the last good checkpoint is step {latest}" if latest else "there is no checkpoint yet"
+    raise UserError(
+        f"the loss is {self.last} at step {step}, in the batch of {ids}; {good}; lower "
+        "config.optimizer.learning_rate or look at these documents, in a new --workdir"
+    )
+
+
 class _Window:
   """Speed since the last report; every report starts a new window."""
 
@@ -188,9 +231,9 @@ class _Window:
   def restart(self):
     self._start, self._steps, self._tokens, self._flops, self._share = time.monotonic(), 0, 0.0, 0.0, 0.0
 
-  def add(self, metrics, batch, flops):
+  def add(self, batch, flops):
     self._steps += 1
-    self._tokens += float(metrics["input_tokens"])
+    self._tokens += int(batch.tokens.mask.sum())
     self._share += real_token_share(batch)
     self._flops += flops
 
@@ -243,14 +286,4 @@ def _describe(experiment: Experiment, split: PackedSplit, state) -> str:
   return (
       f"{count_parameters(state.params):,} parameters on {jax.device_count()} "
       f"{jax.devices()[0].platform} device(s), mesh {shape}; {len(split.documents):,} documents: {buckets}"
-  )
-
-
-def _describe_failure(step, loss, split, indices, store) -> str:
-  ids = [split.documents[int(i)].id for i in indices if i >= 0]
-  last = store.latest_step()
-  good = f"the last good checkpoint is step {last}" if last else "there is no checkpoint yet"
-  return (
-      f"the loss is {loss} at step {step}, in the batch of {', '.join(ids)}; {good}; lower "
-      "config.optimizer.learning_rate or look at these documents, in a new --workdir"
   )

@@ -1,14 +1,39 @@
-"""Runs before any test module: eight fake CPU devices, set up before JAX is imported."""
+"""Runs before any test module: eight fake CPU devices and a fast compiler.
 
+Most of the time of these tests is XLA compiling programs that then run for a
+millisecond, so its optimiser is switched off: several times faster, same results to
+rounding. `XLA_FLAGS` is put back afterwards, so that programs a test starts get what a
+user would have.
+"""
+
+import importlib.metadata
 import os
 import pathlib
 import sys
 
-_FLAGS = os.environ.get("XLA_FLAGS", "")
-if "xla_force_host_platform_device_count" not in _FLAGS:
-  _FLAGS += " --xla_force_host_platform_device_count=8"
-os.environ["XLA_FLAGS"] = _FLAGS.strip()
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+def _start_jax():
+  before = os.environ.get("XLA_FLAGS")
+  flags = [before or ""]
+  if "xla_force_host_platform_device_count" not in flags[0]:
+    flags.append("--xla_force_host_platform_device_count=8")
+  if "xla_backend_optimization_level" not in flags[0]:
+    flags.append("--xla_backend_optimization_level=0")
+    version = tuple(int(n) for n in importlib.metadata.version("jaxlib").split(".")[:2])
+    if version < (0, 11):  # later versions end the process at a flag they do not know
+      flags.append("--xla_cpu_use_fusion_emitters=false")
+  os.environ["XLA_FLAGS"] = " ".join(flags).strip()
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  import jax
+
+  jax.devices()  # the flags are read here, once
+  if before is None:
+    del os.environ["XLA_FLAGS"]
+  else:
+    os.environ["XLA_FLAGS"] = before
+
+
+_start_jax()
 
 # So that `from tests import tiny` works however pytest is started.
 _ROOT = str(pathlib.Path(__file__).resolve().parent.parent)

@@ -31,6 +31,11 @@ CONFIG = ModelConfig(
     width=16, num_heads=2, mlp_width=24, token_layers=2, paragraph_layers=2, section_layers=2,
     document_layers=2, top_down_layers=2, decoder_layers=3, max_positions=3, dtype="float32",
 )
+# One layer wherever two add nothing to what is tested: these programs compile fast.
+SMALL = dataclasses.replace(
+    CONFIG, token_layers=1, paragraph_layers=1, section_layers=1, document_layers=1,
+    top_down_layers=1, decoder_layers=2,
+)
 
 # A document is a list of sections (heading length or 0, paragraphs), a paragraph a list
 # of sentence lengths. With BUCKET, these have a sentence longer than a row (24 > 11), a
@@ -116,25 +121,43 @@ def pack(documents, bucket: Bucket = BUCKET) -> Batch:
 
 
 def init_params(model: Htmtl, batch: Batch, num_units: int = BUCKET.units, seed: int = 0):
-  """Parameters with everything switched on: no scale at one, no score near zero."""
-  params = nn.unbox(jax.jit(lambda k: model.init(k, batch, num_units))(jax.random.key(seed)))
-  return shake(params["params"], seed)
+  """Random parameters without compiling anything, with every part of the model awake.
 
-
-def shake(params, seed: int = 0):
-  """Moves norm scales, biases and importance scores away from their special initial values."""
+  Unlike the model's own initial values, norm scales differ from one and the importance
+  scores are far from equal, so that a part left out shows.
+  """
+  initialise = lambda key: model.init(key, batch, num_units)
+  shapes = nn.unbox(jax.eval_shape(initialise, jax.random.key(0)))["params"]
   rng = np.random.default_rng(seed)
 
-  def move(path, value):
+  def draw(path, shape):
     name = jax.tree_util.keystr(path)
-    noise = rng.normal(size=value.shape).astype(np.float32)
-    if "_score" in name:
-      return noise * 0.5
-    if "scale" in name or "bias" in name:
-      return np.asarray(value) + 0.3 * noise
-    return np.asarray(value)
+    noise = rng.normal(size=shape.shape).astype(np.float32)
+    if "scale" in name:
+      return 1 + np.float32(0.3) * noise
+    if "kernel" in name:
+      width = model.config.width
+      fan_in = model.config.mlp_width if "narrow" in name else width
+      return noise / np.float32(fan_in**0.5)
+    if name == "['embedding']":
+      return noise / np.float32(model.config.width**0.5)
+    return np.float32(0.5) * noise
 
-  return jax.tree_util.tree_map_with_path(move, params)
+  return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def unstack_layers(params):
+  """Parameters of scanned layers as those of a loop: "layers" becomes "layer_0", ..."""
+  if not isinstance(params, dict):
+    return params
+  out = {}
+  for name, value in params.items():
+    if name != "layers":
+      out[name] = unstack_layers(value)
+      continue
+    for i in range(len(jax.tree.leaves(value)[0])):
+      out[f"layer_{i}"] = jax.tree.map(lambda x, i=i: x[i], value)
+  return out
 
 
 def unpack_tree(batch: Batch, b: int):

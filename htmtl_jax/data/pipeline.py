@@ -12,6 +12,7 @@ from htmtl_jax.data.batches import BLANK, BatchPlan, evaluation_batches, prefetc
 from htmtl_jax.data.packing import PieceIndex, blank_document, choose_bucket, pack_document, stack_documents
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.layout import Batch, Bucket
+from htmtl_jax.progress import Progress
 
 
 class PackedSplit:
@@ -28,7 +29,11 @@ class PackedSplit:
   def __init__(self, documents: Sequence[TokenizedDocument], buckets: Sequence[Bucket], batch_token_rows: int):
     self.documents = documents
     self.buckets = tuple(buckets)
-    self.bucket_of = np.array([choose_bucket(d, self.buckets) for d in documents], np.int32)
+    self.bucket_of = np.zeros(len(documents), np.int32)
+    with Progress(len(documents), "measure", unit="document") as progress:
+      for i, document in enumerate(documents):
+        self.bucket_of[i] = choose_bucket(document, self.buckets)
+        progress.update()
     self.batch_sizes = tuple(max(1, batch_token_rows // bucket.token_rows) for bucket in self.buckets)
     self.num_dropped_tokens = 0
 
