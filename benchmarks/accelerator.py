@@ -27,9 +27,9 @@ _ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
 if _ROOT not in sys.path:  # run as a script, perhaps where nothing is installed
   sys.path.insert(0, _ROOT)
 
-from benchmarks import accelerator_corpus as corpus_lib
-from benchmarks.accelerator_report import JSON_FILE, write_report
-from htmtl_jax.errors import UserError
+from benchmarks import accelerator_corpus as corpus_lib  # noqa: E402
+from benchmarks.accelerator_report import JSON_FILE, write_report  # noqa: E402
+from htmtl_jax.errors import UserError  # noqa: E402
 
 _MEGABYTE = 1 << 20
 
@@ -57,8 +57,9 @@ def run_prepare(arguments: argparse.Namespace) -> int:
   each = sizes["archive"] / sizes["documents"]
   archive = f"{os.path.normpath(arguments.output)}.tar.xz"
   print(
-      f"{sizes['documents']} documents: {arguments.output} {sizes['directory'] / _MEGABYTE:.1f} MiB,"
-      f" {archive} {sizes['archive'] / _MEGABYTE:.1f} MiB ({each / 1024:.1f} KiB a document,"
+      f"{sizes['documents']} documents:"
+      f" {arguments.output} {sizes['directory'] / _MEGABYTE:.1f} MiB, {archive}"
+      f" {sizes['archive'] / _MEGABYTE:.1f} MiB ({each / 1024:.1f} KiB a document,"
       f" {60 * _MEGABYTE / each:.0f} documents in 60 MiB)"
   )
   return 0
@@ -150,7 +151,8 @@ class _Sections:
         problem = _problem(name, result)
       except Exception as error:  # the rest is still worth running
         traceback.print_exc()
-        problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        problem = f"{type(error).__name__}: {first_line}"
       if problem:
         state = {"status": "failed", "error": problem}
         self.exit_status = 1
@@ -202,7 +204,7 @@ class _Sections:
     record = papers.evaluate(
         self._settings, self._trainer, state, self._corpus, self._output, self._log
     )
-    record["score_command"] = f"python benchmarks/accelerator.py score --output={os.path.basename(os.path.normpath(self._output))}"
+    record["score_command"] = _command_line(["score", f"--output={self._output}"])
     self._record["evaluation"] = record
     write_report(self._output, self._record)  # scoring may take longer than is left
     if papers.can_score():
@@ -220,7 +222,9 @@ def _problem(name: str, result) -> str | None:
   """What is wrong with a section that ran to its end; None if nothing is."""
   if name == "agreement" and not result["ok"]:
     wrong = [f"{row['dtype']} {row['quantity']}" for row in result["checks"] if not row["ok"]]
-    return f"differs from the CPU in {', '.join(wrong)}" if wrong else "a planted fault was not found"
+    if not wrong:
+      return "a planted fault was not found"
+    return f"differs from the CPU in {', '.join(wrong)}"
   if name == "training" and not result["finite"]:
     return f"the loss is not finite at step {result['steps']}"
   return None
@@ -256,8 +260,8 @@ def _make_parser() -> argparse.ArgumentParser:
   prepare = commands.add_parser("prepare", help="a corpus into a folder for `run`")
   prepare.set_defaults(command=run_prepare)
   prepare.add_argument("--corpus", required=True, help="JSON-lines file, or a folder of them")
-  prepare.add_argument("--output", required=True, help="folder to make; OUTPUT.tar.xz stands beside it")
-  prepare.add_argument("--max_documents", type=int, default=0, help="sampled over all files; 0 for all")
+  prepare.add_argument("--output", required=True, help="folder to make, and OUTPUT.tar.xz")
+  prepare.add_argument("--max_documents", type=int, default=0, help="a sample; 0 for all")
   prepare.add_argument("--exclude", default="tech_docs", help="files to leave out, by name")
   prepare.add_argument("--vocab_size", type=int, default=16000)
   prepare.add_argument("--max_input_tokens", type=int, default=16384)

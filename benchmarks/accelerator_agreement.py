@@ -72,7 +72,8 @@ def make_fixed_batch(documents, bucket: Bucket) -> tuple[Batch, np.ndarray]:
   packed = [pack_document(document, bucket)[0] for document in chosen]
   packed += [blank_document(bucket)] * (NUM_DOCUMENTS - len(packed))
   num_pieces = [min(document.num_pieces, 3) for document in chosen]
-  return stack_documents(packed), np.array(num_pieces + [0] * (NUM_DOCUMENTS - len(chosen)), np.int32)
+  num_pieces += [0] * (NUM_DOCUMENTS - len(chosen))
+  return stack_documents(packed), np.array(num_pieces, np.int32)
 
 
 def _shorten(document: TokenizedDocument) -> TokenizedDocument:
@@ -147,7 +148,8 @@ class Computer:
   def compute(self, params, batch: Batch, num_pieces: np.ndarray) -> Outputs:
     """Forward, gradients and a greedy decode."""
     placed, on_device = self._place(params, batch)
-    (_, (losses, log_probs, importance)), gradients = jax.device_get(self._gradient(placed, on_device))
+    value, gradients = jax.device_get(self._gradient(placed, on_device))
+    losses, log_probs, importance = value[1]
     result = jax.device_get(self._decode(placed, np.int32(ALL_ON), on_device, num_pieces))
     masks = (batch.tokens.parent_mask, batch.sentences.parent_mask, batch.section_mask)
     leaves = jax.tree_util.tree_leaves_with_path(gradients)
@@ -155,7 +157,7 @@ class Computer:
         log_probs=log_probs[batch.targets.mask],
         importance=np.concatenate([x[mask] for x, mask in zip(importance, masks, strict=True)]),
         losses={name: float(value) for name, value in losses.items()},
-        gradients={jax.tree_util.keystr(path): np.asarray(value, np.float32) for path, value in leaves},
+        gradients={jax.tree_util.keystr(path): np.asarray(g, np.float32) for path, g in leaves},
         ids=result.ids, lengths=result.lengths, scores=result.log_probs,
     )
 
@@ -168,8 +170,8 @@ class Computer:
     targets = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     placed, on_device = self._place(params, batch.replace(targets=targets))
     (_, (_, log_probs, _)), _ = jax.device_get(self._gradient(placed, on_device))
-    levels = [np.where(targets.level == level, log_probs, 0.0).sum(-1) for level in range(NUM_LEVELS)]
-    return np.stack(levels, axis=-1)
+    at_level = lambda level: np.where(targets.level == level, log_probs, 0.0).sum(-1)
+    return np.stack([at_level(level) for level in range(NUM_LEVELS)], axis=-1)
 
   def _place(self, params, batch):
     return jax.device_put(params, self._device), put_batch(batch, self._mesh)
@@ -202,7 +204,8 @@ def measure_errors(outputs: Outputs, reference: Outputs, rescored: np.ndarray) -
       else float("inf")
       for name, value in reference.losses.items()
   ]
-  used = np.arange(reference.ids.shape[-1]) < np.maximum(reference.lengths, outputs.lengths)[..., None]
+  longest = np.maximum(reference.lengths, outputs.lengths)
+  used = np.arange(reference.ids.shape[-1]) < longest[..., None]
   return {
       "log_probs": relative_error(outputs.log_probs, reference.log_probs),
       "importance": relative_error(outputs.importance, reference.importance),

@@ -9,7 +9,13 @@ import json
 import os
 import tarfile
 
-from htmtl_jax.data.prepared import STATISTICS_FILE, VOCABULARY_FILE, PreparedCorpus, documents_file, prepare_corpus
+from htmtl_jax.data.prepared import (
+  STATISTICS_FILE,
+  VOCABULARY_FILE,
+  PreparedCorpus,
+  documents_file,
+  prepare_corpus,
+)
 from htmtl_jax.documents.document import Document
 from htmtl_jax.documents.references import eligible_sections, make_references
 from htmtl_jax.errors import UserError
@@ -17,7 +23,10 @@ from htmtl_jax.errors import UserError
 BASELINES_FILE = "baselines.jsonl.gz"
 _SAMPLE_FILE = "sample.jsonl.gz"
 # All but the text of the validation split, which nothing here reads.
-_ARCHIVED = ("train", "validation", "test", VOCABULARY_FILE, STATISTICS_FILE, documents_file("test"), BASELINES_FILE)
+_ARCHIVED = (
+    "train", "validation", "test", documents_file("test"), VOCABULARY_FILE, STATISTICS_FILE,
+    BASELINES_FILE,
+)
 
 
 def prepare(
@@ -132,7 +141,9 @@ def write_baselines(prepared: PreparedCorpus, path: str) -> None:
       if "paragraph" in references:
         labels = oracle_labels(document, references["paragraph"].text)
         important = [int(i) for i in labels.nonzero()[0]]
-      line = {"id": document.id, "eligible": list(eligible), "important": important, "levels": levels}
+      line = {
+          "id": document.id, "eligible": list(eligible), "important": important, "levels": levels,
+      }
       out.write(json.dumps(line).encode("ascii") + b"\n")
 
 

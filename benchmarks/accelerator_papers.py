@@ -118,7 +118,8 @@ def evaluate(
           for document, baseline, scores in zip(documents, baselines, importance, strict=True)
       ),
       "mean_words": {
-          level: float(np.mean([len(t.split()) for t in own])) for level, own in written.items() if own
+          level: float(np.mean([len(t.split()) for t in own]))
+          for level, own in written.items() if own
       },
       "repeated_trigram_share": {
           level: repeated_trigram_share(own) for level, own in written.items() if own
@@ -164,7 +165,7 @@ def score(output: str, step: int, seed: int, processes: int = 1) -> dict[str, An
   """
   path = os.path.join(output, PREDICTIONS_FILE)
   if not can_score():
-    raise UserError("rouge-score is not installed here: score where it is (pip install rouge-score)")
+    raise UserError("rouge-score is not installed here: pip install rouge-score")
   from htmtl_jax.evaluation.results import SummaryPair, compute_results, write_results
   from htmtl_jax.evaluation.terminal import render_table
 

@@ -1,4 +1,4 @@
-"""accelerator.json and accelerator.md: written anew after every section, so a timeout leaves the rest."""
+"""accelerator.json and accelerator.md, written after every section: a timeout leaves the rest."""
 
 from collections.abc import Iterable, Mapping
 import json
@@ -31,7 +31,7 @@ def to_json(value: Any) -> Any:
 
 def render_markdown(record: Mapping[str, Any]) -> str:
   """The record as Markdown, a table a section; every number with its unit."""
-  device, settings = record["device"], record["settings"]
+  device, settings, documents = record["device"], record["settings"], record["documents"]
   lines = [
       "# HTMTL on an accelerator", "",
       *_table(("what", "value"), [
@@ -41,7 +41,7 @@ def render_markdown(record: Mapping[str, Any]) -> str:
           ("command", f"`{record['command']}`"),
           ("seed", settings["seed"]),
           ("model", f"{record['size']}, {_number(record['parameters'] / 1e6)} million parameters"),
-          ("papers", f"{record['documents']['train']} training, {record['documents']['test']} test"),
+          ("papers", f"{documents['train']} training, {documents['test']} test"),
       ]),
   ]
   if settings["tiny"]:
@@ -55,7 +55,8 @@ def render_markdown(record: Mapping[str, Any]) -> str:
     if state["status"] in ("done", "failed") and record.get(name):
       lines += render(record[name])
     if state["status"] != "done":
-      lines += ["", f"{state['status']}{': ' + state['error'] if state.get('error') else ''}"]
+      gap = [""] if lines[-1] else []
+      lines += [*gap, state["status"] + (f": {state['error']}" if state.get("error") else "")]
   return "\n".join(lines) + "\n"
 
 
@@ -77,11 +78,13 @@ def _agreement(value) -> list[str]:
 
 def _ceiling(value) -> list[str]:
   n = value["matmul_size"]
-  return _table(("what", "value"), [
+  rows = [
       (f"bfloat16 matmul, {n} x {n} x {n}", f"{_number(value['matmul_tflops'])} TFLOP/s"),
       ("bytes read and written, elementwise", f"{_number(value['copy_gb_per_second'])} GB/s"),
-      ("data sheet, dense bfloat16", f"{_number(value['data_sheet_tflops'])} TFLOP/s"),
-  ])
+  ]
+  if value["data_sheet_tflops"]:
+    rows.append(("data sheet, dense bfloat16", f"{_number(value['data_sheet_tflops'])} TFLOP/s"))
+  return _table(("what", "value"), rows)
 
 
 def _train_step(rows) -> list[str]:

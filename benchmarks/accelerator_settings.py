@@ -102,12 +102,16 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
   ) if tiny else LayoutConfig(min_sections=16, buckets=PAPER_BUCKETS)
   if arguments.buckets:
     layout = dataclasses.replace(layout, buckets=parse_buckets(arguments.buckets))
-  minutes = _given(arguments.minutes, 0.05 if tiny else 5.0)
+  minutes = _given(arguments.minutes, 5.0)
   max_steps = _given(arguments.steps, 4 if tiny else 0)
   if minutes <= 0 or max_steps < 0:
-    raise UserError(f"--minutes={minutes} --steps={max_steps}: minutes must be positive, steps not negative")
+    raise UserError(
+        f"--minutes={minutes} --steps={max_steps}: neither may be negative, nor minutes 0"
+    )
   # A cosine has to know its length; where only the time is known, the decay is open-ended.
-  schedule = {"schedule": "cosine", "schedule_steps": max_steps} if max_steps else {"schedule": "rsqrt"}
+  schedule = {"schedule": "rsqrt"}
+  if max_steps:
+    schedule = {"schedule": "cosine", "schedule_steps": max_steps}
   warmup = 2 if tiny else 200
   return Settings(
       size=size,
@@ -120,7 +124,8 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
           importance=0.5, ramp_start=5 * warmup, ramp_steps=5 * warmup, importance_ramp_steps=warmup
       ),
       optimizer=OptimizerConfig(
-          learning_rate=_given(arguments.learning_rate, learning_rate), warmup_steps=warmup, **schedule
+          learning_rate=_given(arguments.learning_rate, learning_rate), warmup_steps=warmup,
+          **schedule,
       ),
       decode=DecodeConfig(
           beam_size=_positive(arguments.beam_size, 2 if tiny else 4, "--beam_size"),

@@ -1,6 +1,7 @@
 """How fast: the machine's own ceiling, then the train step and decoding against it."""
 
 from collections.abc import Callable
+import functools
 import statistics
 import time
 from typing import Any
@@ -67,7 +68,9 @@ def measure_ceiling(settings: Settings, device) -> dict[str, Any]:
   }
 
 
-def time_train_steps(settings: Settings, trainer: Trainer, ceiling_tflops: float | None) -> list[dict]:
+def time_train_steps(
+    settings: Settings, trainer: Trainer, ceiling_tflops: float | None
+) -> list[dict[str, Any]]:
   """Times the train step in the buckets that hold the most training documents.
 
   Returns:
@@ -140,12 +143,11 @@ def time_decoding(settings: Settings, trainer: Trainer, documents) -> list[dict[
   for beam_size in sorted({1, settings.decode.beam_size}):
     config = DecodeConfig(beam_size=beam_size, min_tokens=tokens, max_tokens=tokens)
     decoder = make_decoder(trainer.model, config, settings.loss, trainer.mesh)
+    run = functools.partial(decoder, params, np.int32(0), on_device, num_pieces)
     start = time.perf_counter()
-    first = jax.block_until_ready(decoder(params, np.int32(0), on_device, num_pieces))
+    first = jax.block_until_ready(run())
     first_seconds = time.perf_counter() - start
-    seconds = median_seconds(
-        lambda: decoder(params, np.int32(0), on_device, num_pieces).ids, min(settings.repeats, 3)
-    )
+    seconds = median_seconds(run, min(settings.repeats, 3))
     real = batch.document_mask
     written = int(np.asarray(first.lengths)[real].sum())
     rows.append({

@@ -1,4 +1,4 @@
-"""Training on prepared papers for a number of minutes: no checkpoints, no parsing, no config files."""
+"""Training on prepared papers for a number of minutes: no checkpoints, no parsing, no config."""
 
 from collections.abc import Callable
 import contextlib
@@ -106,7 +106,8 @@ def train(
   state = trainer.init()
   curve, every = [], 1
   waiting = None
-  used = {"seconds": 0.0, "compile_seconds": 0.0, "source_tokens": 0.0, "token_slots": 0.0, "documents": 0}
+  used = {"documents": 0}
+  used |= dict.fromkeys(("seconds", "compile_seconds", "source_tokens", "token_slots"), 0.0)
   step, finite, last_line = 0, True, -math.inf
   point = None
   record: dict[str, Any] = {}

@@ -105,6 +105,12 @@ def state_shardings(mesh: Mesh, boxed_state):
   """
   specs = nn.get_partition_spec(boxed_state)
   shardings = nn.unbox(nn.logical_to_mesh_sharding(specs, mesh, LOGICAL_RULES))
+
+  def place(array, spec, sharding):
+    # Adafactor's factored moments carry the axes of parameters whose shape they do not have.
+    return sharding if len(spec) == array.ndim and array.size > 1 else replicated(mesh)
+
+  shardings = jax.tree.map(place, nn.unbox(boxed_state), specs, shardings)
   for path, (array, sharding) in _paired(nn.unbox(boxed_state), shardings):
     _check(path, array.shape, sharding, mesh)
   return shardings

@@ -33,16 +33,25 @@ class OptimizerTest(parameterized.TestCase):
     self.assertEqual([float(schedule(s)) for s in (0, 2, 4, 9999)], [0.0, 1.0, 2.0, 2.0])
 
   @parameterized.parameters("adamw", "adafactor")
-  def test_decay_is_on_matrices_only(self, name):
+  def test_decay_is_on_kernels_and_tables_only(self, name):
     optimizer = make_optimizer(OptimizerConfig(
         name=name, learning_rate=0.1, schedule="constant", warmup_steps=0, weight_decay=0.5
     ))
-    params = {"matrix": jnp.ones((3, 2)), "vector": jnp.ones(3)}
+    # A scan over layers gives even a norm's scale two dimensions.
+    params = {
+        "layers": {"mlp": {"kernel": jnp.ones((3, 2))}, "norm": {"scale": jnp.ones((3, 2))}},
+        "embedding": jnp.ones((4, 2)), "gate": {"bias": jnp.ones(3)},
+        "section_score": jnp.ones(3),
+    }
     updates, _ = optimizer.update(
         jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
     )
-    self.assertLess(float(updates["matrix"].max()), -1e-3)
-    np.testing.assert_allclose(updates["vector"], 0.0)
+    decayed = {
+        jax.tree_util.keystr(path)
+        for path, update in jax.tree_util.tree_leaves_with_path(updates) if np.any(update)
+    }
+    self.assertEqual(decayed, {"['layers']['mlp']['kernel']", "['embedding']"})
+    self.assertLess(float(updates["embedding"].max()), -1e-3)
 
   def test_adamw_takes_steps_of_the_learning_rate_whatever_the_gradient(self):
     optimizer = make_optimizer(OptimizerConfig(

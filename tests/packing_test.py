@@ -93,7 +93,7 @@ class PackingTest(parameterized.TestCase):
   def test_random_documents_rebuild(self):
     rng = np.random.default_rng(0)
     bucket = dataclasses.replace(
-        tiny.BUCKET, token_rows=300, sentence_rows=60, paragraph_rows=25, sections=12
+        tiny.BUCKET, token_rows=300, sentence_rows=60, paragraph_rows=25, sections=25
     )
     for seed in range(40):
       shape = tiny.random_shape(rng, sections=5, paragraphs=5, sentences=7, tokens=25)

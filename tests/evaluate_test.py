@@ -1,0 +1,142 @@
+"""`--mode=evaluate` end to end: files and their schema, splits, checkpoints."""
+
+import json
+import pathlib
+import tempfile
+
+from absl.testing import absltest, parameterized
+
+from htmtl_jax import evaluate
+from htmtl_jax.data.prepared import load_prepared
+from htmtl_jax.levels import LEVELS
+from tests import tiny_config
+
+SYSTEMS = ("htmtl", "htmtl_extractive", "lead", "lexrank", "oracle")
+METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+
+def read_json(path):
+  return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path):
+  return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class TrainedEvaluationTest(absltest.TestCase):
+  """What training's last act, the evaluation of the test split, leaves behind."""
+
+  def setUp(self):
+    super().setUp()
+    workdir, self.out, _ = tiny_config.trained()
+    folders = list((workdir / "evaluation").iterdir())
+    self.assertLen(folders, 1)  # of the best checkpoint
+    self.folder = folders[0]
+    self.documents = load_prepared(str(tiny_config.prepared())).documents("test")
+
+  def test_results(self):
+    results = read_json(self.folder / "results.json")
+    self.assertEqual(results["step"], int(self.folder.name))
+    self.assertIn(results["step"], (4, 8, 12))  # where the validation loss was computed
+    self.assertEqual(results["split"], "test")
+    self.assertEqual(results["documents"], len(self.documents))
+    self.assertCountEqual(results["systems"], SYSTEMS)
+    for system in SYSTEMS:
+      self.assertCountEqual(results["systems"][system], LEVELS)
+      for level in LEVELS:
+        self.assertCountEqual(results["systems"][system][level], METRICS)
+        for score in results["systems"][system][level].values():
+          self.assertCountEqual(score, ("f", "low", "high"))
+          self.assertBetween(score["f"], score["low"] - 1e-9, score["high"] + 1e-9)
+          self.assertBetween(score["low"], 0, 100)
+          self.assertBetween(score["high"], 0, 100)
+    oracle, lead = (results["systems"][s]["paragraph"]["rouge1"]["f"] for s in ("oracle", "lead"))
+    self.assertGreater(oracle, lead)
+
+  def test_importance_is_judged_by_what_was_planted(self):
+    importance = read_json(self.folder / "results.json")["importance"]
+    self.assertCountEqual(importance, ("sentence_auc", "labels", "supervised"))
+    self.assertEqual(importance["labels"], "planted")
+    self.assertIs(importance["supervised"], False)
+    self.assertBetween(importance["sentence_auc"], 0, 1)
+
+  def test_predictions(self):
+    lines = read_lines(self.folder / "predictions.jsonl")
+    self.assertCountEqual(
+        [(line["id"], line["level"]) for line in lines],
+        [(document.id, level) for document in self.documents for level in LEVELS],
+    )
+    paragraphs = {line["id"]: line for line in lines if line["level"] == "paragraph"}
+    for line in lines:
+      self.assertCountEqual(line, ("id", "level", "reference", "reference_kind", "systems"))
+      self.assertCountEqual(line["systems"], SYSTEMS)
+      self.assertTrue(all(isinstance(text, str) for text in line["systems"].values()))
+    for document in self.documents:
+      line = paragraphs[document.id]
+      # The reference is the whole abstract, though training saw 24 tokens of it.
+      self.assertEqual(line["reference"], "\n".join(document.abstract_sentences))
+      self.assertEqual(line["reference_kind"], "gold")
+      body = [s for section in document.sections for p in section.paragraphs for s in p]
+      for system in ("htmtl_extractive", "lead", "lexrank", "oracle"):
+        self.assertContainsSubset(line["systems"][system].split("\n"), body)
+
+  def test_scores_by_document_average_to_the_results(self):
+    results = read_json(self.folder / "results.json")
+    lines = read_lines(self.folder / "scores.jsonl")
+    own = [line["rouge2"] for line in lines if (line["system"], line["level"]) == ("oracle", "section")]
+    self.assertLen(own, len(self.documents))
+    self.assertAlmostEqual(
+        sum(own) / len(own), results["systems"]["oracle"]["section"]["rouge2"]["f"], places=5)
+
+  def test_the_terminal_shows_the_table_and_one_example(self):
+    for text in (*SYSTEMS, "rouge2", "ONE SENTENCE", "reference (gold)", f"results: {self.folder}"):
+      self.assertIn(text, self.out)
+
+
+class EvaluateTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+
+  def test_another_split_and_checkpoint(self):
+    workdir = tiny_config.copy_trained(self.folder)
+    before = sorted((workdir / "evaluation").iterdir())[0]
+    kept = (before / "results.json").read_bytes()
+    # The config, with where the arrays are, comes from the workdir.
+    for checkpoint in ("4", before.name):
+      status, out, err = tiny_config.run_main(
+          "--mode=evaluate", f"--workdir={workdir}", "--split=validation",
+          f"--checkpoint={checkpoint}", "--config.decode.beam_size=1", "--config.evaluate.examples=0",
+      )
+      self.assertEqual(status, 0, err)
+      self.assertNotIn("reference (gold)", out)
+      results = read_json(workdir / "evaluation" / checkpoint / "results.json")
+      self.assertEqual((results["split"], results["step"]), ("validation", int(checkpoint)))
+      self.assertEqual(results["documents"], 3)
+    # The results on the test split are still there.
+    self.assertEqual((before / "test" / "results.json").read_bytes(), kept)
+    self.assertTrue((before / "test" / "predictions.jsonl").is_file())
+    # A second evaluation of the same split replaces the first.
+    evaluate._keep_other_split(str(before), "validation")
+    self.assertEqual(sorted(p.name for p in before.iterdir()),
+                     ["predictions.jsonl", "results.json", "scores.jsonl", "test"])
+
+  def test_which_checkpoint_is_the_best(self):
+    workdir, _, _ = tiny_config.trained()
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["eval/ce/paragraph"] for line in lines if line["kind"] == "eval"}
+    evaluated = next((workdir / "evaluation").iterdir()).name
+    self.assertEqual(int(evaluated), min(losses, key=losses.__getitem__))
+
+  @parameterized.parameters("5", "newest", "99")
+  def test_unknown_checkpoint(self, name):
+    workdir, _, _ = tiny_config.trained()
+    status, out, err = tiny_config.run_main(
+        "--mode=evaluate", f"--workdir={workdir}", f"--checkpoint={name}")
+    self.assertEqual((status, out), (2, ""))
+    self.assertRegex(err, f"^htmtl_jax: error: no checkpoint .*{name}.* there are steps 2, 4, 6, 8, 10, 12; .*\n$")
+
+
+if __name__ == "__main__":
+  absltest.main()
