@@ -1,4 +1,4 @@
-"""The joint loss (DESIGN 5): sum over levels of alpha_l (CE_l + lambda_cov Cov_l + lambda_div Div_l).
+"""The joint loss: sum over levels of alpha_l (CE_l + lambda_cov Cov_l + lambda_div Div_l).
 
 Every term arrives as a *sum*; the weights it is divided by are counted once over the
 whole global batch (`count_weights`), so a batch on 8 devices, or in 4 accumulated

@@ -63,8 +63,8 @@ class TrainedEvaluationTest(absltest.TestCase):
   def test_predictions(self):
     lines = read_lines(self.folder / "predictions.jsonl")
     self.assertCountEqual(
-        [(line["id"], line["level"]) for line in lines],
-        [(document.id, level) for document in self.documents for level in LEVELS],
+      [(line["id"], line["level"]) for line in lines],
+      [(document.id, level) for document in self.documents for level in LEVELS],
     )
     paragraphs = {line["id"]: line for line in lines if line["level"] == "paragraph"}
     for line in lines:
@@ -83,10 +83,13 @@ class TrainedEvaluationTest(absltest.TestCase):
   def test_scores_by_document_average_to_the_results(self):
     results = read_json(self.folder / "results.json")
     lines = read_lines(self.folder / "scores.jsonl")
-    own = [line["rouge2"] for line in lines if (line["system"], line["level"]) == ("oracle", "section")]
+    own = [
+      line["rouge2"] for line in lines if (line["system"], line["level"]) == ("oracle", "section")
+    ]
     self.assertLen(own, len(self.documents))
     self.assertAlmostEqual(
-        sum(own) / len(own), results["systems"]["oracle"]["section"]["rouge2"]["f"], places=5)
+      sum(own) / len(own), results["systems"]["oracle"]["section"]["rouge2"]["f"], places=5
+    )
 
   def test_the_terminal_shows_the_table_and_one_example(self):
     for text in (*SYSTEMS, "rouge2", "ONE SENTENCE", "reference (gold)", f"results: {self.folder}"):
@@ -94,7 +97,6 @@ class TrainedEvaluationTest(absltest.TestCase):
 
 
 class EvaluateTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
@@ -106,8 +108,12 @@ class EvaluateTest(parameterized.TestCase):
     # The config, with where the arrays are, comes from the workdir.
     for checkpoint in ("4", before.name):
       status, out, err = tiny_config.run_main(
-          "--mode=evaluate", f"--workdir={workdir}", "--split=validation",
-          f"--checkpoint={checkpoint}", "--config.decode.beam_size=1", "--config.evaluate.examples=0",
+        "--mode=evaluate",
+        f"--workdir={workdir}",
+        "--split=validation",
+        f"--checkpoint={checkpoint}",
+        "--config.decode.beam_size=1",
+        "--config.evaluate.examples=0",
       )
       self.assertEqual(status, 0, err)
       self.assertNotIn("reference (gold)", out)
@@ -119,8 +125,10 @@ class EvaluateTest(parameterized.TestCase):
     self.assertTrue((before / "test" / "predictions.jsonl").is_file())
     # A second evaluation of the same split replaces the first.
     evaluate._keep_other_split(str(before), "validation")
-    self.assertEqual(sorted(p.name for p in before.iterdir()),
-                     ["predictions.jsonl", "results.json", "scores.jsonl", "test"])
+    self.assertEqual(
+      sorted(p.name for p in before.iterdir()),
+      ["predictions.jsonl", "results.json", "scores.jsonl", "test"],
+    )
 
   def test_which_checkpoint_is_the_best(self):
     workdir, _, _ = tiny_config.trained()
@@ -133,9 +141,12 @@ class EvaluateTest(parameterized.TestCase):
   def test_unknown_checkpoint(self, name):
     workdir, _, _ = tiny_config.trained()
     status, out, err = tiny_config.run_main(
-        "--mode=evaluate", f"--workdir={workdir}", f"--checkpoint={name}")
+      "--mode=evaluate", f"--workdir={workdir}", f"--checkpoint={name}"
+    )
     self.assertEqual((status, out), (2, ""))
-    self.assertRegex(err, f"^htmtl_jax: error: no checkpoint .*{name}.* there are steps 2, 4, 6, 8, 10, 12; .*\n$")
+    self.assertRegex(
+      err, f"^htmtl_jax: error: no checkpoint .*{name}.* there are steps 2, 4, 6, 8, 10, 12; .*\n$"
+    )
 
 
 if __name__ == "__main__":

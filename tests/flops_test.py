@@ -14,7 +14,6 @@ RIGHT = jax.ShapeDtypeStruct((K, N), jnp.float32)
 
 
 class FlopsTest(parameterized.TestCase):
-
   def test_a_matmul(self):
     self.assertEqual(count_matmul_flops(jnp.dot, LEFT, RIGHT), 2 * M * K * N)
 
@@ -47,7 +46,10 @@ class FlopsTest(parameterized.TestCase):
     self.assertEqual(count_matmul_flops(lambda x: jnp.exp(x) + x, LEFT), 0)
 
   @parameterized.parameters(
-      ("NVIDIA H200", 989e12), ("TPU v5 lite", 197e12), ("TPU v5p", 459e12), ("cpu", None),
+    ("NVIDIA H200", 989e12),
+    ("TPU v5 lite", 197e12),
+    ("TPU v5p", 459e12),
+    ("cpu", None),
   )
   def test_peaks(self, kind, expected):
     self.assertEqual(peak_flops(types.SimpleNamespace(device_kind=kind)), expected)

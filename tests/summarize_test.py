@@ -3,16 +3,19 @@
 import json
 import pathlib
 import tempfile
-from unittest import mock
 
 from absl.testing import absltest, parameterized
-import numpy as np
 
 import htmtl_jax
+from htmtl_jax.config import load_saved_config, save_config
+from htmtl_jax.data.packing import pack_document
+from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.data.tokenize import Limits, tokenize_document
 from htmtl_jax.documents.document import Document, Section, iterate_sentences
+from htmtl_jax.experiment import make_experiment
 from htmtl_jax.inference import grow_bucket
 from htmtl_jax.levels import LEVELS
+from htmtl_jax.summarize import render_record, write_record
 from tests import tiny_config
 
 PAPER = """\
@@ -36,12 +39,19 @@ We dug 12 pits. Each pit was 1.5 m deep. Water was weighed every day.
 
 Soil held 35 percent of the rain. The rest ran off within 4 hours.
 """
-FIELDS = ("id", "title", "method", "summaries", "extractive", "importance", "provenance",
-          "truncated_tokens")
+FIELDS = (
+  "id",
+  "title",
+  "method",
+  "summaries",
+  "extractive",
+  "importance",
+  "provenance",
+  "truncated_tokens",
+)
 
 
 class SummarizeTestCase(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
@@ -59,7 +69,9 @@ class SummarizeTestCase(parameterized.TestCase):
     places = {place.sentence_id: place for place in iterate_sentences(document)}
     importance = record["importance"]
     self.assertEqual([s["id"] for s in importance["sentences"]], list(places))
-    self.assertEqual([s["text"] for s in importance["sentences"]], [p.text for p in places.values()])
+    self.assertEqual(
+      [s["text"] for s in importance["sentences"]], [p.text for p in places.values()]
+    )
     for level in ("sentences", "paragraphs", "sections"):
       values = [segment["importance"] for segment in importance[level]]
       self.assertAlmostEqual(sum(values), 1.0, delta=1e-5)
@@ -88,17 +100,20 @@ class SummarizeTestCase(parameterized.TestCase):
       self.assertTrue(all(share > 0 for share in shares))
       self.assertLessEqual(sum(shares), 1 + 1e-5)
       self.assertLessEqual(len(shares), 5)
-    text_of = {level: [e["text"] for e in record["provenance"] if e["level"] == level] for level in LEVELS}
+    text_of = {
+      level: [e["text"] for e in record["provenance"] if e["level"] == level] for level in LEVELS
+    }
     for level in LEVELS:
-      self.assertEqual([e["sentence"] for e in record["provenance"] if e["level"] == level],
-                       list(range(len(text_of[level]))))
+      self.assertEqual(
+        [e["sentence"] for e in record["provenance"] if e["level"] == level],
+        list(range(len(text_of[level]))),
+      )
     for level in ("sentence", "paragraph"):
       self.assertEqual("\n".join(text_of[level]), record["summaries"][level])
     json.dumps(record, allow_nan=False)
 
 
 class TrainedTest(SummarizeTestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -118,13 +133,24 @@ class TrainedTest(SummarizeTestCase):
     (papers / "empty.md").write_text("\n")
     workdir, _, _ = tiny_config.trained()
     status, out, err = tiny_config.run_main(
-        "--mode=summarize", f"--workdir={workdir}", f"--input={papers}",
-        f"--output={self.folder / 'out'}",
+      "--mode=summarize",
+      f"--workdir={workdir}",
+      f"--input={papers}",
+      f"--output={self.folder / 'out'}",
     )
     self.assertEqual(status, 0, err)
-    self.assertCountEqual([p.name for p in (self.folder / "out").iterdir()], ["soil.json", "note.json"])
-    for text in ("Soil and rain", "In one sentence", "In one paragraph", "Section by section",
-                 "Introduction", "Methods", "Results", "in its own words", "soil.json"):
+    self.assertCountEqual(
+      [p.name for p in (self.folder / "out").iterdir()], ["soil.json", "note.json"]
+    )
+    for text in (
+      "Soil and rain",
+      "In one sentence",
+      "In one paragraph",
+      "Section by section",
+      "Introduction",
+      "in its own words",
+      "soil.json",
+    ):
       self.assertIn(text, out)
     self.assertNotIn("LexRank", out)
 
@@ -132,43 +158,139 @@ class TrainedTest(SummarizeTestCase):
     record = json.loads((self.folder / "out" / "soil.json").read_text(encoding="utf-8"))
     self.assert_record(record, document)
     self.assertEqual((record["method"], record["truncated_tokens"]), ("htmtl", 0))
-    self.assertEqual([s["heading"] for s in record["importance"]["sections"]],
-                     ["Introduction", "Methods", "Results"])
+    self.assertEqual(
+      [s["heading"] for s in record["importance"]["sections"]],
+      ["Introduction", "Methods", "Results"],
+    )
     self.assertNotEmpty([e for e in record["provenance"] if e["level"] == "paragraph"])
     self.assertNotIn("They were wet", json.dumps(record))  # the abstract is not read
 
     # The same from Python, to the last digit.
     self.assertEqual(self.summarize(document), record)
 
-  def test_a_document_longer_than_every_bucket_is_read_whole(self):
-    experiment = self.model._run.experiment
-    sentences = tuple(f"Soil {i} held {i} percent of the rain." for i in range(40))
-    document = Document("long", "", (Section("Results", (sentences[:20], sentences[20:])),))
-    limits = Limits(2000, experiment.limits.max_target_tokens)
-    tokenized = tokenize_document(document, experiment.tokenizer, limits, references={})
-    self.assertGreater(len(tokenized.token_ids), experiment.buckets[-1].tokens)
-    bucket = grow_bucket(tokenized, experiment.buckets)
-    self.assertGreaterEqual(bucket.tokens, len(tokenized.token_ids))
-    self.assertEqual(bucket.token_rows % experiment.buckets[-1].token_rows, 0)
+  def test_2000_sentences_are_read_to_the_end(self):
+    sentences = [f"Soil {i} held {i % 90} percent of the rain." for i in range(2000)]
+    paragraphs = tuple(tuple(sentences[i : i + 20]) for i in range(0, 2000, 20))
+    document = Document(
+      "long", "", (Section("Methods", paragraphs[:40]), Section("", paragraphs[40:]))
+    )
+    workdir, _, _ = tiny_config.trained()
+    config = load_saved_config(workdir)
+    config.data.max_input_tokens = 100_000
+    with tiny_config.setting():
+      model = htmtl_jax.load(str(workdir), config=config)
+      record = model.summarize(document)
+    self.assert_record(record, document)
+    self.assertEqual(record["truncated_tokens"], 0)
+    self.assertGreater(min(s["importance"] for s in record["importance"]["sentences"]), 0)
 
-    # Read with the run's own maximum of 192 tokens, the rest is cut and counted.
+    # With the run's own maximum of 192 tokens the rest is cut, counted and mentioned.
     cut = self.summarize(document)
     self.assert_record(cut, document)
-    kept = [s["importance"] > 0 for s in cut["importance"]["sentences"]]
-    self.assertEqual(kept, sorted(kept, reverse=True))
-    self.assertTrue(kept[0] and not kept[-1])
-    kept_tokens = sum(tokenized.sentence_lengths[: sum(kept)])
-    self.assertEqual(cut["truncated_tokens"], len(tokenized.token_ids) - kept_tokens)
-    self.assertIn("exceed data.max_input_tokens", htmtl_jax.summarize.render_record(cut))
+    read = [s["importance"] > 0 for s in cut["importance"]["sentences"]]
+    self.assertEqual(read, sorted(read, reverse=True))
+    tokenizer = load_prepared(str(tiny_config.prepared())).tokenizer
+    unread = [p.text for p, seen in zip(iterate_sentences(document), read, strict=True) if not seen]
+    self.assertEqual(cut["truncated_tokens"], sum(map(len, tokenizer.encode_batch(unread))))
+    self.assertLess(sum(read), 100)
+    self.assertIn(f"The last {cut['truncated_tokens']:,} tokens exceed", render_record(cut))
 
-    # With a larger one it is read to its end.
-    longer = mock.patch.object(self.model._run, "experiment", _replace(experiment, limits=limits))
-    longer = mock.patch.object(type(experiment), "limits", limits, create=True) if longer is None else longer
-    del longer
-    whole = self._summarize_with_limits(document, limits)
-    self.assert_record(whole, document)
-    self.assertEqual(whole["truncated_tokens"], 0)
-    self.assertTrue(all(s["importance"] > 0 for s in whole["importance"]["sentences"]))
+  def test_one_sentence_of_5000_words(self):
+    words = [f"soil{i % 7}" for i in range(5000)]
+    document = Document("endless", "", (Section("", ((" ".join(words),),)),))
+    record = self.summarize(document)  # cut inside the sentence, since there is no other
+    self.assert_record(record, document)
+    self.assertGreater(record["truncated_tokens"], 0)
+    self.assertEqual([s["id"] for s in record["extractive"]], ["c0.p0.s0"])
+    self.assertAlmostEqual(record["importance"]["sentences"][0]["importance"], 1.0, places=5)
+
+    # And whole: every piece of it has a place in a larger bucket.
+    experiment = make_experiment(
+      tiny_config.get_config(), load_prepared(str(tiny_config.prepared())).tokenizer
+    )
+    tokenized = tokenize_document(document, experiment.tokenizer, Limits(100_000), references={})
+    self.assertLen(tokenized.sentence_lengths, 1)
+    bucket = grow_bucket(tokenized, experiment.buckets)
+    packed, index, dropped = pack_document(tokenized, bucket)
+    self.assertEqual(dropped, 0)
+    self.assertEqual((packed.tokens.slot >= 0).sum(), len(tokenized.token_ids))
+    pieces = (index.sentence == 0).sum()
+    self.assertEqual(pieces, -(-len(tokenized.token_ids) // bucket.row_tokens))
+
+  @parameterized.parameters(
+    ("word.md", "Soil\n"),
+    ("word.txt", "Soil"),
+    ("headings.md", "# Soil\n\n## Rain\n"),
+    ("strange.txt", "\u4f60\u597d\u3002 \U0001f327 \u200b <section> </s>"),
+  )
+  def test_very_little_text(self, name, text):
+    path = self.folder / name
+    path.write_text(text, encoding="utf-8")
+    document = htmtl_jax.read_paper(str(path))
+    record = self.summarize(document)
+    self.assert_record(record, document)
+    self.assertIn(record["extractive"][0]["text"], " ".join(text.split()))
+
+  def test_repeated_sentences_are_told_apart(self):
+    document = Document(
+      "same", "", (Section("A", (("It rained.",) * 3,)), Section("B", (("It rained.",),)))
+    )
+    record = self.summarize(document)
+    self.assert_record(record, document)
+    ids = [sentence["id"] for sentence in record["extractive"]]
+    self.assertLen(set(ids), len(ids))
+
+
+class WithoutModelTest(SummarizeTestCase):
+  def test_lexrank_extract_is_labelled(self):
+    path = self.folder / "soil.md"
+    path.write_text(PAPER)
+    for flags in ((), (f"--workdir={self._untrained()}",)):
+      status, out, err = tiny_config.run_main(
+        "--mode=summarize", f"--input={path}", f"--output={self.folder}", *flags
+      )
+      self.assertEqual(status, 0, err)
+      self.assertIn("LexRank", out)
+      self.assertIn("no trained model", out)
+      record = json.loads((self.folder / "soil.json").read_text(encoding="utf-8"))
+      document = htmtl_jax.read_paper(str(path))
+      self.assert_record(record, document)
+      self.assertEqual(record["method"], "lexrank")
+      body = [place.text for place in iterate_sentences(document) if not place.is_heading]
+      self.assertContainsSubset(record["summaries"]["paragraph"].split("\n"), body)
+      self.assertEqual(htmtl_jax.summarize_without_model(document), record)
+
+  def _untrained(self):
+    """A workdir whose run was stopped before its first checkpoint."""
+    workdir = self.folder / "untrained"
+    save_config(tiny_config.get_config(), workdir)
+    return workdir
+
+  @parameterized.named_parameters(
+    ("one_word", (("Soil",),)),
+    ("2000_sentences", tuple((f"Soil {i} held rain.", f"Rain {i % 9} fell.") for i in range(1000))),
+    ("5000_words", ((" ".join(f"soil{i}" for i in range(5000)),),)),
+  )
+  def test_sizes(self, paragraphs):
+    document = Document("sizes", "", (Section("Results", paragraphs),))
+    self.assert_record(htmtl_jax.summarize_without_model(document), document)
+
+  @parameterized.parameters(((),), ((Section("Introduction", ()),),))
+  def test_a_document_without_text(self, sections):
+    with self.assertRaisesRegex(
+      htmtl_jax.UserError, "^nothing: the document has no text to summarise$"
+    ):
+      htmtl_jax.summarize_without_model(Document("nothing", "A title", sections))
+
+
+class WriteRecordTest(SummarizeTestCase):
+  @parameterized.parameters(
+    ("a/b c", "a_b_c.json"), ("../../x", "x.json"), ("...", "document.json")
+  )
+  def test_an_id_names_a_file_in_the_folder(self, name, file):
+    path = pathlib.Path(write_record({"id": name}, str(self.folder / "out")))
+    self.assertEqual(path, self.folder / "out" / file)
+    self.assertEqual([p.name for p in path.parent.iterdir()], [file])
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.dtype = "float32"
   config.model.scan_layers = False  # nothing to gain at one layer, and it traces twice
 
+  config.loss.coverage, config.loss.twice, config.loss.diversity = 0.1, 0.02, 0.01
   config.loss.ramp_start = 2
   config.loss.ramp_steps = 4
   config.loss.importance_ramp_steps = 4
@@ -176,8 +177,9 @@ def copy_trained(folder) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-  import tests.conftest  # compiles as the tests do: only equal programs compute equal bits
-  from htmtl_jax import main
+  # Compile as the tests do: only equal programs compute equal bits.
+  import tests.conftest  # noqa: F401
+  from htmtl_jax import main  # isort: skip
 
   with setting():
     sys.exit(main.run(sys.argv[1:]))

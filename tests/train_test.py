@@ -47,9 +47,11 @@ class _Child:
     self._metrics, self._checkpoints = workdir / METRICS_FILE, workdir / "checkpoints"
     self._errors = open(workdir.with_suffix(".stderr"), "w+")
     self._process = subprocess.Popen(
-        [sys.executable, "-m", "tests.tiny_config", *tiny_config.train_flags(workdir, *flags)],
-        stdout=subprocess.DEVNULL, stderr=self._errors, cwd=tiny_config.REPOSITORY,
-        env=tiny_config.environment(),
+      [sys.executable, "-m", "tests.tiny_config", *tiny_config.train_flags(workdir, *flags)],
+      stdout=subprocess.DEVNULL,
+      stderr=self._errors,
+      cwd=tiny_config.REPOSITORY,
+      env=tiny_config.environment(),
     )
 
   def __enter__(self):
@@ -122,8 +124,11 @@ class ExactResumeTest(absltest.TestCase):
     # other cadences, which may differ.
     stop = saved + 1
     status, _, err = tiny_config.run_train(
-        workdir, NO_EVALUATION, f"--config.train.num_steps={stop}",
-        "--config.train.checkpoint_every=50", "--config.train.evaluate_every=50",
+      workdir,
+      NO_EVALUATION,
+      f"--config.train.num_steps={stop}",
+      "--config.train.checkpoint_every=50",
+      "--config.train.evaluate_every=50",
     )
     self.assertEqual(status, 0, err)
     self.assertIn(f"resuming at step {saved}\n", err)
@@ -142,7 +147,6 @@ class ExactResumeTest(absltest.TestCase):
 
 
 class StartedAgainTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
@@ -191,16 +195,22 @@ class StartedAgainTest(parameterized.TestCase):
     check_resume(saved, now, train.MAY_DIFFER)
 
   @parameterized.parameters(
-      ("model.width", "16 -> 32"), ("optimizer.learning_rate", "0.003 -> 0.5"), ("seed", "0 -> 7"),
-      ("loss.coverage", "0.1 -> 0.0"), ("train.batch_token_rows", "64 -> 32"),
-      ("train.accumulate", "2 -> 1"), ("data.num_train", "24 -> 25"),
+    ("model.width", "16 -> 32"),
+    ("optimizer.learning_rate", "0.003 -> 0.5"),
+    ("seed", "0 -> 7"),
+    ("loss.coverage", "0.1 -> 0.0"),
+    ("train.batch_token_rows", "64 -> 32"),
+    ("train.accumulate", "2 -> 1"),
+    ("data.num_train", "24 -> 25"),
   )
   def test_a_key_that_changes_the_course_is_refused(self, key, change):
     workdir, _, _ = tiny_config.trained()
     before = sorted(os.listdir(workdir / "checkpoints"))
     status, out, err = tiny_config.run_train(workdir, f"--config.{key}={change.split()[-1]}")
     self.assertEqual((status, out), (2, ""))
-    self.assertRegex(err, f"^htmtl_jax: error: the workdir holds a run with another config .*{key}: {change};.*\n$")
+    self.assertRegex(
+      err, f"^htmtl_jax: error: the workdir holds a run with another config .*{key}: {change};.*\n$"
+    )
     self.assertEqual(sorted(os.listdir(workdir / "checkpoints")), before)
 
 

@@ -90,6 +90,7 @@ def build(
           "corpus": corpus.describe(),
           "vocabulary_size": tokenizer.vocab_size,
           "splits": statistics,
+          **_count_left_out(corpus),
           "seconds": round(seconds, 1),
           "documents_per_second": round(num_documents / seconds, 1),
       })
@@ -205,6 +206,18 @@ def _report_truncation(statistics: dict, settings: PreparationSettings) -> None:
           "%s: %d of %d documents are longer than data.max_input_tokens=%d; %.1f%% of the tokens"
           " were cut off", split, counts["truncated_documents"], counts["documents"],
           settings.max_input_tokens, 100 * share)
+
+
+def _count_left_out(corpus) -> dict[str, int]:
+  """What the latest pass over the source left out, told and counted; {} for generated papers."""
+  report = getattr(corpus, "report", None)
+  if report is None:
+    return {}
+  counts = {"malformed_lines": report.num_bad_lines, "repeated_ids": report.num_duplicates}
+  for name, count in counts.items():
+    if count:
+      _say(f"{count} {name.replace('_', ' ')} were skipped")
+  return counts
 
 
 def _count_cores() -> int:

@@ -2,7 +2,7 @@
 
 A linear score without bias (under a softmax a bias has no gradient) on each
 contextualised segment, softmax among siblings, multiplied down the tree in log space
-and float32 (DESIGN 3.5):
+and float32 (docs/design.md, section 3):
 
     imp(c) = w(c),   imp(p) = imp(c) w(p | c),   imp(s) = imp(p) w(s | p)
 

@@ -88,7 +88,7 @@ class PositionEmbedding(nn.Module):
   """A learned vector for an index among siblings; indices past the last share it.
 
   The scale is comparable to the unit-variance embeddings they are added to: with the
-  customary 0.02 the paragraph rouge2 of a prototype halved (DESIGN 3.4).
+  customary 0.02 the paragraph rouge2 of a prototype halved (docs/design.md, section 3).
   """
 
   config: ModelConfig
@@ -99,7 +99,7 @@ class PositionEmbedding(nn.Module):
     table = self.param(
         "embedding",
         nn.with_logical_partitioning(
-            nn.initializers.normal(config.position_scale), (None, "embed")
+            nn.initializers.normal(config.position_scale), (None, "table")  # small: not cut
         ),
         (config.max_positions, config.width),
     )

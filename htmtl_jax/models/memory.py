@@ -35,7 +35,7 @@ class Memory:
 def make_memory(
     encoded: EncoderOutput, batch: Batch, config: ModelConfig, importance_ramp: jax.Array
 ) -> Memory:
-  """Builds the memory and its bias (DESIGN 4).
+  """Builds the memory and its bias (docs/design.md, section 4).
 
   A token key carries log imp(its sentence) - log(tokens in that sentence) at every
   level, a segment key of the query's level log imp(that segment); imp with its floor,
@@ -89,7 +89,7 @@ def _tokens_in_sentence(batch: Batch) -> jax.Array:
 def segment_scores(
     attention: jax.Array, encoded: EncoderOutput, batch: Batch
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """The decoder's score over segments, from attention over the memory (DESIGN 4).
+  """The decoder's score over segments, from attention over the memory (docs/design.md, section 4).
 
   Attention is summed over the keys inside each segment and up the tree; mass on a
   segment key is first shared down by the conditional weights w. So at every level the
