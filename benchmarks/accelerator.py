@@ -49,18 +49,23 @@ def main(argv: list[str] | None = None) -> int:
 def run_prepare(arguments: argparse.Namespace) -> int:
   """`prepare`: a corpus into arrays, vocabulary and baselines, and one archive of them."""
   sizes = corpus_lib.prepare(
-      corpus=arguments.corpus, directory=arguments.output, max_documents=arguments.max_documents,
-      exclude=tuple(name for name in arguments.exclude.split(",") if name),
-      vocab_size=arguments.vocab_size, max_input_tokens=arguments.max_input_tokens,
-      processes=arguments.processes, seed=arguments.seed, tiny=arguments.tiny,
+    corpus=arguments.corpus,
+    directory=arguments.output,
+    max_documents=arguments.max_documents,
+    exclude=tuple(name for name in arguments.exclude.split(",") if name),
+    vocab_size=arguments.vocab_size,
+    max_input_tokens=arguments.max_input_tokens,
+    processes=arguments.processes,
+    seed=arguments.seed,
+    tiny=arguments.tiny,
   )
   each = sizes["archive"] / sizes["documents"]
   archive = f"{os.path.normpath(arguments.output)}.tar.xz"
   print(
-      f"{sizes['documents']} documents:"
-      f" {arguments.output} {sizes['directory'] / _MEGABYTE:.1f} MiB, {archive}"
-      f" {sizes['archive'] / _MEGABYTE:.1f} MiB ({each / 1024:.1f} KiB a document,"
-      f" {60 * _MEGABYTE / each:.0f} documents in 60 MiB)"
+    f"{sizes['documents']} documents:"
+    f" {arguments.output} {sizes['directory'] / _MEGABYTE:.1f} MiB, {archive}"
+    f" {sizes['archive'] / _MEGABYTE:.1f} MiB ({each / 1024:.1f} KiB a document,"
+    f" {60 * _MEGABYTE / each:.0f} documents in 60 MiB)"
   )
   return 0
 
@@ -92,7 +97,7 @@ def run_score(arguments: argparse.Namespace) -> int:
   except (OSError, ValueError, KeyError) as error:
     raise UserError(f"{path}: no evaluation in it ({error}); `run` comes first") from error
   evaluation["scores"] = papers.score(
-      arguments.output, evaluation["step"], record["settings"]["seed"], arguments.processes
+    arguments.output, evaluation["step"], record["settings"]["seed"], arguments.processes
   )
   print(evaluation["scores"].pop("table"))
   write_report(arguments.output, record)
@@ -122,18 +127,21 @@ class _Sections:
     self._trainer = Trainer(settings, self._corpus.split("train"), vocabulary_size, devices)
     self._state = None
     self._record = {
-        "command": _command_line(arguments.given),
-        "date": arguments.date or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "size": settings.size,
-        "parameters": self._trainer.num_parameters,
-        "vocabulary_size": vocabulary_size,
-        "documents": {s: len(self._corpus.split(s)) for s in ("train", "validation", "test")},
-        "device": {
-            "kind": self._device.device_kind, "platform": self._device.platform,
-            "count": len(devices), "jax": jax.__version__, "python": platform.python_version(),
-        },
-        "settings": describe_settings(settings),
-        "sections": {},
+      "command": _command_line(arguments.given),
+      "date": arguments.date or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+      "size": settings.size,
+      "parameters": self._trainer.num_parameters,
+      "vocabulary_size": vocabulary_size,
+      "documents": {s: len(self._corpus.split(s)) for s in ("train", "validation", "test")},
+      "device": {
+        "kind": self._device.device_kind,
+        "platform": self._device.platform,
+        "count": len(devices),
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+      },
+      "settings": describe_settings(settings),
+      "sections": {},
     }
     write_report(self._output, self._record)
 
@@ -166,8 +174,12 @@ class _Sections:
 
     settings = self._settings
     return check_agreement(
-        settings.model, self._corpus.tokenizer.vocab_size, self._corpus.split("test"),
-        settings.agreement_bucket, self._device, settings.seed,
+      settings.model,
+      self._corpus.tokenizer.vocab_size,
+      self._corpus.split("test"),
+      settings.agreement_bucket,
+      self._device,
+      settings.seed,
     )
 
   def _run_ceiling(self):
@@ -202,7 +214,7 @@ class _Sections:
 
     state = self._trainer.init() if self._state is None else self._state
     record = papers.evaluate(
-        self._settings, self._trainer, state, self._corpus, self._output, self._log
+      self._settings, self._trainer, state, self._corpus, self._output, self._log
     )
     record["score_command"] = _command_line(["score", f"--output={self._output}"])
     self._record["evaluation"] = record

@@ -34,14 +34,23 @@ ALL_ON = 1_000_000  # a step at which every ramp is over
 # "decode_ids" is the share of output tokens that differ. bfloat16 keeps 8 bits, so each
 # operation is off by up to 0.4%, and a greedy decode may rightly take another way.
 TOLERANCES = {
-    "float32": {
-        "log_probs": 1e-3, "importance": 1e-3, "losses": 1e-3, "gradients": 1e-3,
-        "worst_gradient": 1e-2, "decode_scores": 1e-3, "decode_ids": 0.05,
-    },
-    "bfloat16": {
-        "log_probs": 3e-2, "importance": 5e-2, "losses": 5e-2, "gradients": 0.1,
-        "worst_gradient": 0.5, "decode_scores": 5e-2,
-    },
+  "float32": {
+    "log_probs": 1e-3,
+    "importance": 1e-3,
+    "losses": 1e-3,
+    "gradients": 1e-3,
+    "worst_gradient": 1e-2,
+    "decode_scores": 1e-3,
+    "decode_ids": 0.05,
+  },
+  "bfloat16": {
+    "log_probs": 3e-2,
+    "importance": 5e-2,
+    "losses": 5e-2,
+    "gradients": 0.1,
+    "worst_gradient": 0.5,
+    "decode_scores": 5e-2,
+  },
 }
 
 
@@ -79,7 +88,7 @@ def make_fixed_batch(documents, bucket: Bucket) -> tuple[Batch, np.ndarray]:
 def _shorten(document: TokenizedDocument) -> TokenizedDocument:
   cut = lambda arrays: tuple(a[:n] for a, n in zip(arrays, MAX_TARGET_TOKENS, strict=True))
   return dataclasses.replace(
-      document, target_ids=cut(document.target_ids), target_units=cut(document.target_units)
+    document, target_ids=cut(document.target_ids), target_units=cut(document.target_units)
   )
 
 
@@ -131,10 +140,10 @@ class Computer:
     # Every ramp over and every term on, so that every part has a gradient.
     self._loss = LossConfig(importance=0.5, ramp_start=0, ramp_steps=0, importance_ramp_steps=0)
     self._gradient = under_mesh(
-        jax.jit(jax.value_and_grad(self._compute_loss, has_aux=True)), self._mesh
+      jax.jit(jax.value_and_grad(self._compute_loss, has_aux=True)), self._mesh
     )
     self._decode = make_decoder(
-        self.model, DecodeConfig(beam_size=1, max_tokens=MAX_OUTPUT_TOKENS), self._loss, self._mesh
+      self.model, DecodeConfig(beam_size=1, max_tokens=MAX_OUTPUT_TOKENS), self._loss, self._mesh
     )
 
   def _compute_loss(self, params, batch: Batch):
@@ -154,11 +163,13 @@ class Computer:
     masks = (batch.tokens.parent_mask, batch.sentences.parent_mask, batch.section_mask)
     leaves = jax.tree_util.tree_leaves_with_path(gradients)
     return Outputs(
-        log_probs=log_probs[batch.targets.mask],
-        importance=np.concatenate([x[mask] for x, mask in zip(importance, masks, strict=True)]),
-        losses={name: float(value) for name, value in losses.items()},
-        gradients={jax.tree_util.keystr(path): np.asarray(g, np.float32) for path, g in leaves},
-        ids=result.ids, lengths=result.lengths, scores=result.log_probs,
+      log_probs=log_probs[batch.targets.mask],
+      importance=np.concatenate([x[mask] for x, mask in zip(importance, masks, strict=True)]),
+      losses={name: float(value) for name, value in losses.items()},
+      gradients={jax.tree_util.keystr(path): np.asarray(g, np.float32) for path, g in leaves},
+      ids=result.ids,
+      lengths=result.lengths,
+      scores=result.log_probs,
     )
 
   def rescore(self, params, batch: Batch, outputs: Outputs) -> np.ndarray:
@@ -200,38 +211,41 @@ def measure_errors(outputs: Outputs, reference: Outputs, rescored: np.ndarray) -
   # A parameter whose gradient is all rounding has no meaningful direction to compare.
   counted = [name for name in names if norms[name] > 1e-3 * total]
   losses = [
-      abs(outputs.losses[name] - value) / max(abs(value), 0.1) if np.isfinite(outputs.losses[name])
-      else float("inf")
-      for name, value in reference.losses.items()
+    abs(outputs.losses[name] - value) / max(abs(value), 0.1)
+    if np.isfinite(outputs.losses[name])
+    else float("inf")
+    for name, value in reference.losses.items()
   ]
   longest = np.maximum(reference.lengths, outputs.lengths)
   used = np.arange(reference.ids.shape[-1]) < longest[..., None]
   return {
-      "log_probs": relative_error(outputs.log_probs, reference.log_probs),
-      "importance": relative_error(outputs.importance, reference.importance),
-      "losses": max(losses),
-      "gradients": relative_error(flat(outputs.gradients), flat(reference.gradients)),
-      "worst_gradient": max(
-          relative_error(outputs.gradients[name], reference.gradients[name]) for name in counted
-      ),
-      "decode_scores": relative_error(outputs.scores, rescored),
-      "decode_ids": float((outputs.ids != reference.ids)[used].mean()),
+    "log_probs": relative_error(outputs.log_probs, reference.log_probs),
+    "importance": relative_error(outputs.importance, reference.importance),
+    "losses": max(losses),
+    "gradients": relative_error(flat(outputs.gradients), flat(reference.gradients)),
+    "worst_gradient": max(
+      relative_error(outputs.gradients[name], reference.gradients[name]) for name in counted
+    ),
+    "decode_scores": relative_error(outputs.scores, rescored),
+    "decode_ids": float((outputs.ids != reference.ids)[used].mean()),
   }
 
 
 def judge(errors: dict[str, float], tolerances: dict[str, float]) -> list[dict]:
   """A row a quantity: its error, what is allowed (None: only reported), whether that holds."""
   return [
-      {
-          "quantity": name, "error": error, "tolerance": tolerances.get(name),
-          "ok": name not in tolerances or bool(error <= tolerances[name]),
-      }
-      for name, error in errors.items()
+    {
+      "quantity": name,
+      "error": error,
+      "tolerance": tolerances.get(name),
+      "ok": name not in tolerances or bool(error <= tolerances[name]),
+    }
+    for name, error in errors.items()
   ]
 
 
 def check_agreement(
-    config: ModelConfig, vocabulary_size: int, documents, bucket: Bucket, device, seed: int
+  config: ModelConfig, vocabulary_size: int, documents, bucket: Bucket, device, seed: int
 ) -> dict:
   """Runs the whole comparison.
 
@@ -264,10 +278,10 @@ def check_agreement(
     errors = measure_errors(faulty, reference, computer.rescore(params, batch, faulty))
     found = [row["quantity"] for row in judge(errors, TOLERANCES["float32"]) if not row["ok"]]
   return {
-      "ok": all(row["ok"] for row in checks) and bool(found),
-      "planted_fault_found_in": found,
-      "reference": "CPU, float32, highest matmul precision",
-      "documents": int(batch.document_mask.sum()),
-      "output_tokens": int(reference.lengths.sum()),
-      "checks": checks,
+    "ok": all(row["ok"] for row in checks) and bool(found),
+    "planted_fault_found_in": found,
+    "reference": "CPU, float32, highest matmul precision",
+    "documents": int(batch.document_mask.sum()),
+    "output_tokens": int(reference.lengths.sum()),
+    "checks": checks,
   }

@@ -24,14 +24,26 @@ BASELINES_FILE = "baselines.jsonl.gz"
 _SAMPLE_FILE = "sample.jsonl.gz"
 # All but the text of the validation split, which nothing here reads.
 _ARCHIVED = (
-    "train", "validation", "test", documents_file("test"), VOCABULARY_FILE, STATISTICS_FILE,
-    BASELINES_FILE,
+  "train",
+  "validation",
+  "test",
+  documents_file("test"),
+  VOCABULARY_FILE,
+  STATISTICS_FILE,
+  BASELINES_FILE,
 )
 
 
 def prepare(
-    corpus: str, directory: str, max_documents: int, exclude: tuple[str, ...], vocab_size: int,
-    max_input_tokens: int, processes: int, seed: int, tiny: bool,
+  corpus: str,
+  directory: str,
+  max_documents: int,
+  exclude: tuple[str, ...],
+  vocab_size: int,
+  max_input_tokens: int,
+  processes: int,
+  seed: int,
+  tiny: bool,
 ) -> dict[str, int]:
   """Prepares a JSON-lines corpus and packs it into one file beside the folder.
 
@@ -76,9 +88,9 @@ def prepare(
     os.remove(path)
   write_baselines(prepared, os.path.join(directory, BASELINES_FILE))
   return {
-      "documents": sum(len(prepared.split(split)) for split in ("train", "validation", "test")),
-      "directory": _folder_bytes(directory),
-      "archive": write_archive(directory),
+    "documents": sum(len(prepared.split(split)) for split in ("train", "validation", "test")),
+    "directory": _folder_bytes(directory),
+    "archive": write_archive(directory),
   }
 
 
@@ -125,24 +137,27 @@ def write_baselines(prepared: PreparedCorpus, path: str) -> None:
       for level, reference in references.items():
         budget = prepared.word_budgets[level]
         systems = {
-            name: extract(scorer, document, level, budget, eligible)
-            for name, scorer in UNTRAINED.items()
+          name: extract(scorer, document, level, budget, eligible)
+          for name, scorer in UNTRAINED.items()
         }
         systems["oracle"] = oracle_summary(document, references, level, eligible)
         fillers = [piece.filler for piece in reference.pieces]
         levels[level] = {
-            "reference": reference.text,
-            "reference_kind": reference.kind,
-            "fillers": fillers if any(fillers) else None,
-            "reference_without_fillers": reference.text_without_fillers if any(fillers) else None,
-            "systems": systems,
+          "reference": reference.text,
+          "reference_kind": reference.kind,
+          "fillers": fillers if any(fillers) else None,
+          "reference_without_fillers": reference.text_without_fillers if any(fillers) else None,
+          "systems": systems,
         }
       important = []
       if "paragraph" in references:
         labels = oracle_labels(document, references["paragraph"].text)
         important = [int(i) for i in labels.nonzero()[0]]
       line = {
-          "id": document.id, "eligible": list(eligible), "important": important, "levels": levels,
+        "id": document.id,
+        "eligible": list(eligible),
+        "important": important,
+        "levels": levels,
       }
       out.write(json.dumps(line).encode("ascii") + b"\n")
 
@@ -162,7 +177,7 @@ def read_baselines(directory: str) -> list[dict]:
 
 
 def pair_systems(
-    document: Document, baseline: dict, level: str, systems: dict[str, list[list[str]]]
+  document: Document, baseline: dict, level: str, systems: dict[str, list[list[str]]]
 ) -> dict:
   """A line of predictions.jsonl: the reference beside every system's text.
 
@@ -176,9 +191,11 @@ def pair_systems(
   pieces = {**systems, **entry["systems"]}
   fillers = entry["fillers"]
   record = {
-      "id": document.id, "level": level, "reference": entry["reference"],
-      "reference_kind": entry["reference_kind"],
-      "systems": {name: join_sentences(p) for name, p in pieces.items()},
+    "id": document.id,
+    "level": level,
+    "reference": entry["reference"],
+    "reference_kind": entry["reference_kind"],
+    "systems": {name: join_sentences(p) for name, p in pieces.items()},
   }
   if fillers:
     # Piece j of a system belongs to eligible section j; a piece beyond them to none.
@@ -230,6 +247,7 @@ def _read_lines(file: str):
 
 def _folder_bytes(directory: str) -> int:
   return sum(
-      os.path.getsize(os.path.join(folder, name))
-      for folder, _, names in os.walk(directory) for name in names
+    os.path.getsize(os.path.join(folder, name))
+    for folder, _, names in os.walk(directory)
+    for name in names
   )

@@ -32,8 +32,12 @@ SCORES_FOLDER = "scores"
 
 
 def evaluate(
-    settings: Settings, trainer: Trainer, state: TrainState, corpus: PreparedCorpus, output: str,
-    log: Callable[[str], None],
+  settings: Settings,
+  trainer: Trainer,
+  state: TrainState,
+  corpus: PreparedCorpus,
+  output: str,
+  log: Callable[[str], None],
 ) -> dict[str, Any]:
   """Decodes the first held-out test papers and writes predictions.jsonl.
 
@@ -56,8 +60,12 @@ def evaluate(
   texts = corpus.documents("test")[:limit]
   baselines = read_baselines(corpus.directory)[:limit]
   # Two sizes only: each costs a compilation, and decoding is the time of its steps.
-  buckets = tuple(sorted({settings.buckets[len(settings.buckets) // 2], settings.buckets[-1]},
-                         key=lambda b: b.token_rows))
+  buckets = tuple(
+    sorted(
+      {settings.buckets[len(settings.buckets) // 2], settings.buckets[-1]},
+      key=lambda b: b.token_rows,
+    )
+  )
   split = PackedSplit(documents, buckets, settings.decode_token_rows)
   decoder = make_decoder(trainer.model, settings.decode, settings.loss, trainer.mesh)
   steps = {}
@@ -94,8 +102,12 @@ def evaluate(
       raise UserError(f"{corpus.directory}: baselines of other papers; run `prepare` again")
     for level in baseline["levels"]:
       extractive = extract(
-          body_scores(text, scores), text, level, corpus.word_budgets[level],
-          baseline["eligible"], mmr=True,
+        body_scores(text, scores),
+        text,
+        level,
+        corpus.word_budgets[level],
+        baseline["eligible"],
+        mmr=True,
       )
       systems = {"htmtl": pieces[level], "htmtl_extractive": extractive}
       lines.append(pair_systems(text, baseline, level, systems))
@@ -104,26 +116,27 @@ def evaluate(
 
   terms = normalise_terms(sums, weights)
   terms["loss"] = total_loss(terms, settings.loss, state.step)
-  written = {level: [line["systems"]["htmtl"] for line in lines if line["level"] == level]
-             for level in LEVELS}
+  written = {
+    level: [line["systems"]["htmtl"] for line in lines if line["level"] == level]
+    for level in LEVELS
+  }
   return {
-      "documents": limit,
-      "seconds": seconds,
-      "documents_per_second": limit / seconds,
-      "step": int(state.step),
-      "dropped_tokens": split.num_dropped_tokens,
-      "losses": {name: float(value) for name, value in terms.items()},
-      "importance_auc": mean_sentence_auc(
-          _judged(document, baseline, scores)
-          for document, baseline, scores in zip(documents, baselines, importance, strict=True)
-      ),
-      "mean_words": {
-          level: float(np.mean([len(t.split()) for t in own]))
-          for level, own in written.items() if own
-      },
-      "repeated_trigram_share": {
-          level: repeated_trigram_share(own) for level, own in written.items() if own
-      },
+    "documents": limit,
+    "seconds": seconds,
+    "documents_per_second": limit / seconds,
+    "step": int(state.step),
+    "dropped_tokens": split.num_dropped_tokens,
+    "losses": {name: float(value) for name, value in terms.items()},
+    "importance_auc": mean_sentence_auc(
+      _judged(document, baseline, scores)
+      for document, baseline, scores in zip(documents, baselines, importance, strict=True)
+    ),
+    "mean_words": {
+      level: float(np.mean([len(t.split()) for t in own])) for level, own in written.items() if own
+    },
+    "repeated_trigram_share": {
+      level: repeated_trigram_share(own) for level, own in written.items() if own
+    },
   }
 
 

@@ -33,16 +33,20 @@ def render_markdown(record: Mapping[str, Any]) -> str:
   """The record as Markdown, a table a section; every number with its unit."""
   device, settings, documents = record["device"], record["settings"], record["documents"]
   lines = [
-      "# HTMTL on an accelerator", "",
-      *_table(("what", "value"), [
-          ("device", f"{device['count']} x {device['kind']} ({device['platform']})"),
-          ("software", f"JAX {device['jax']}, Python {device['python']}"),
-          ("date", record["date"]),
-          ("command", f"`{record['command']}`"),
-          ("seed", settings["seed"]),
-          ("model", f"{record['size']}, {_number(record['parameters'] / 1e6)} million parameters"),
-          ("papers", f"{documents['train']} training, {documents['test']} test"),
-      ]),
+    "# HTMTL on an accelerator",
+    "",
+    *_table(
+      ("what", "value"),
+      [
+        ("device", f"{device['count']} x {device['kind']} ({device['platform']})"),
+        ("software", f"JAX {device['jax']}, Python {device['python']}"),
+        ("date", record["date"]),
+        ("command", f"`{record['command']}`"),
+        ("seed", settings["seed"]),
+        ("model", f"{record['size']}, {_number(record['parameters'] / 1e6)} million parameters"),
+        ("papers", f"{documents['train']} training, {documents['test']} test"),
+      ],
+    ),
   ]
   if settings["tiny"]:
     lines += ["", "A tiny run: it shows that everything works; its speeds and scores mean nothing."]
@@ -62,13 +66,18 @@ def render_markdown(record: Mapping[str, Any]) -> str:
 
 def _agreement(value) -> list[str]:
   rows = [
-      (row["dtype"], row["quantity"], _number(row["error"], 2), _number(row["tolerance"], 2),
-       "yes" if row["ok"] else "**no**")
-      for row in value["checks"]
+    (
+      row["dtype"],
+      row["quantity"],
+      _number(row["error"], 2),
+      _number(row["tolerance"], 2),
+      "yes" if row["ok"] else "**no**",
+    )
+    for row in value["checks"]
   ]
   lead = (
-      f"Against {value['reference']}: {value['documents']} documents,"
-      f" {value['output_tokens']} output tokens. Errors are relative, without unit."
+    f"Against {value['reference']}: {value['documents']} documents,"
+    f" {value['output_tokens']} output tokens. Errors are relative, without unit."
   )
   found = ", ".join(value["planted_fault_found_in"]) or "**nothing**"
   control = f"Control: one weight matrix 1% too large, in float32, is noticed in {found}."
@@ -79,8 +88,8 @@ def _agreement(value) -> list[str]:
 def _ceiling(value) -> list[str]:
   n = value["matmul_size"]
   rows = [
-      (f"bfloat16 matmul, {n} x {n} x {n}", f"{_number(value['matmul_tflops'])} TFLOP/s"),
-      ("bytes read and written, elementwise", f"{_number(value['copy_gb_per_second'])} GB/s"),
+    (f"bfloat16 matmul, {n} x {n} x {n}", f"{_number(value['matmul_tflops'])} TFLOP/s"),
+    ("bytes read and written, elementwise", f"{_number(value['copy_gb_per_second'])} GB/s"),
   ]
   if value["data_sheet_tflops"]:
     rows.append(("data sheet, dense bfloat16", f"{_number(value['data_sheet_tflops'])} TFLOP/s"))
@@ -89,30 +98,31 @@ def _ceiling(value) -> list[str]:
 
 def _train_step(rows) -> list[str]:
   columns = {
-      "token rows": lambda r: r["bucket_token_rows"],
-      "documents a step": lambda r: r["documents"],
-      "step, s": lambda r: _number(r["seconds_per_step"]),
-      "source tokens/s": lambda r: _number(r["source_tokens_per_second"]),
-      "documents/s": lambda r: _number(r["documents_per_second"]),
-      "padding, %": lambda r: _percent(r["padding_share"]),
-      "matmul TFLOP a step": lambda r: _number(r["matmul_tflop_per_step"]),
-      "6 N TFLOP": lambda r: _number(r["six_n_tflop_per_step"]),
-      "XLA's TFLOP": lambda r: _number(r["xla_tflop_per_step"]),
-      "TFLOP/s a device": lambda r: _number(r["tflops_per_device"]),
-      "MFU of the ceiling, %": lambda r: _percent(r["mfu_of_ceiling"]),
-      "program, GB": lambda r: _giga(r["program_bytes"]),
-      "peak so far, GB": lambda r: _giga(r["peak_bytes"]),
-      "compile, s": lambda r: _number(r["compile_seconds"]),
+    "token rows": lambda r: r["bucket_token_rows"],
+    "documents a step": lambda r: r["documents"],
+    "step, s": lambda r: _number(r["seconds_per_step"]),
+    "source tokens/s": lambda r: _number(r["source_tokens_per_second"]),
+    "documents/s": lambda r: _number(r["documents_per_second"]),
+    "padding, %": lambda r: _percent(r["padding_share"]),
+    "matmul TFLOP a step": lambda r: _number(r["matmul_tflop_per_step"]),
+    "6 N TFLOP": lambda r: _number(r["six_n_tflop_per_step"]),
+    "XLA's TFLOP": lambda r: _number(r["xla_tflop_per_step"]),
+    "TFLOP/s a device": lambda r: _number(r["tflops_per_device"]),
+    "MFU of the ceiling, %": lambda r: _percent(r["mfu_of_ceiling"]),
+    "program, GB": lambda r: _giga(r["program_bytes"]),
+    "peak so far, GB": lambda r: _giga(r["peak_bytes"]),
+    "compile, s": lambda r: _number(r["compile_seconds"]),
   }
   note = (
-      "Matmul TFLOP: counted in the traced program, loops as often as they run, padding included,"
-      " nothing recomputed. XLA's own count takes the body of a loop once."
+    "Matmul TFLOP: counted in the traced program, loops as often as they run, padding included,"
+    " nothing recomputed. XLA's own count takes the body of a loop once."
   )
   return [*_columns(columns, rows), "", note]
 
 
 def _decoding(rows) -> list[str]:
-  return _columns({
+  return _columns(
+    {
       "beam": lambda r: r["beam_size"],
       "token rows": lambda r: r["bucket_token_rows"],
       "documents a batch": lambda r: r["documents"],
@@ -122,11 +132,15 @@ def _decoding(rows) -> list[str]:
       "output tokens/s": lambda r: _number(r["tokens_per_second"]),
       "peak so far, GB": lambda r: _giga(r["peak_bytes"]),
       "compile, s": lambda r: _number(r["compile_seconds"]),
-  }, rows)
+    },
+    rows,
+  )
 
 
 def _training(value) -> list[str]:
-  lines = _table(("what", "value"), [
+  lines = _table(
+    ("what", "value"),
+    [
       ("steps", value["steps"]),
       ("time without compilation", f"{_number(value['seconds'])} s"),
       ("compilation", f"{_number(value['compile_seconds'])} s"),
@@ -134,15 +148,16 @@ def _training(value) -> list[str]:
       ("source tokens", f"{_number(value['source_tokens_per_second'])} tokens/s"),
       ("padding", f"{_percent(value['padding_share'])} %"),
       ("finite", "yes" if value["finite"] else "**no**"),
-  ])
+    ],
+  )
   curve = value["curve"]
   shown = curve[:: max(1, len(curve) // 10)]
   if curve and shown[-1] is not curve[-1]:
     shown = [*shown, curve[-1]]
   names = [name for name in (shown[0] if shown else {}) if name not in ("step", "seconds")]
   rows = [
-      (point["step"], _number(point["seconds"]), *(_number(point[name]) for name in names))
-      for point in shown
+    (point["step"], _number(point["seconds"]), *(_number(point[name]) for name in names))
+    for point in shown
   ]
   units = [name if name == "gradient_norm" else f"{name}, nats" for name in names]
   return [*lines, "", *_table(("step", "s", *units), rows)]
@@ -150,27 +165,30 @@ def _training(value) -> list[str]:
 
 def _evaluation(value) -> list[str]:
   rows = [
-      ("papers", value["documents"]),
-      ("speed, compilation included", f"{_number(value['documents_per_second'])} documents/s"),
-      ("importance, AUC against the oracle's sentences", _number(value["importance_auc"])),
-      ("held-out loss", f"{_number(value['losses']['loss'])} nats"),
+    ("papers", value["documents"]),
+    ("speed, compilation included", f"{_number(value['documents_per_second'])} documents/s"),
+    ("importance, AUC against the oracle's sentences", _number(value["importance_auc"])),
+    ("held-out loss", f"{_number(value['losses']['loss'])} nats"),
   ]
   for level, words in value["mean_words"].items():
     rows += [
-        (f"cross-entropy, {level}", f"{_number(value['losses'][f'ce/{level}'])} nats a token"),
-        (f"length, {level}", f"{_number(words)} words"),
-        (f"repeated trigrams, {level}", f"{_percent(value['repeated_trigram_share'][level])} %"),
+      (f"cross-entropy, {level}", f"{_number(value['losses'][f'ce/{level}'])} nats a token"),
+      (f"length, {level}", f"{_number(words)} words"),
+      (f"repeated trigrams, {level}", f"{_percent(value['repeated_trigram_share'][level])} %"),
     ]
   lines = _table(("what", "value"), rows)
   scores = value.get("scores")
   if not scores:
     return [*lines, "", f"Not scored here. To score: `{value['score_command']}`"]
   rows = [
-      (level, system, *(
-          f"{s['f']:.1f} ({s['low']:.1f} to {s['high']:.1f})" for s in levels[level].values()
-      ))
-      for level in scores["documents_per_level"]
-      for system, levels in scores["systems"].items() if level in levels
+    (
+      level,
+      system,
+      *(f"{s['f']:.1f} ({s['low']:.1f} to {s['high']:.1f})" for s in levels[level].values()),
+    )
+    for level in scores["documents_per_level"]
+    for system, levels in scores["systems"].items()
+    if level in levels
   ]
   metrics = list(next(iter(next(iter(scores["systems"].values())).values())))
   lead = "ROUGE F, 0 to 100, mean and 95% bootstrap interval over papers."
@@ -178,8 +196,12 @@ def _evaluation(value) -> list[str]:
 
 
 _RENDERERS = {
-    "agreement": _agreement, "ceiling": _ceiling, "train_step": _train_step,
-    "decoding": _decoding, "training": _training, "evaluation": _evaluation,
+  "agreement": _agreement,
+  "ceiling": _ceiling,
+  "train_step": _train_step,
+  "decoding": _decoding,
+  "training": _training,
+  "evaluation": _evaluation,
 }
 
 

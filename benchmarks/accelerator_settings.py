@@ -13,30 +13,66 @@ from htmtl_jax.optimizer import OptimizerConfig
 
 # One row a size: the model, token rows of a training batch, peak learning rate.
 SIZES: dict[str, tuple[ModelConfig, int, float]] = {
-    "small": (
-        ModelConfig(
-            width=256, num_heads=4, mlp_width=1024, token_layers=2, paragraph_layers=2,
-            section_layers=1, document_layers=1, decoder_layers=2, dropout=0.1,
-        ), 1024, 1e-3,
+  "small": (
+    ModelConfig(
+      width=256,
+      num_heads=4,
+      mlp_width=1024,
+      token_layers=2,
+      paragraph_layers=2,
+      section_layers=1,
+      document_layers=1,
+      decoder_layers=2,
+      dropout=0.1,
     ),
-    "base": (  # the one of configs/base.py
-        ModelConfig(
-            width=512, num_heads=8, mlp_width=2048, token_layers=4, paragraph_layers=4,
-            section_layers=2, document_layers=2, decoder_layers=4, dropout=0.1,
-        ), 1024, 5e-4,
+    1024,
+    1e-3,
+  ),
+  "base": (  # the one of configs/base.py
+    ModelConfig(
+      width=512,
+      num_heads=8,
+      mlp_width=2048,
+      token_layers=4,
+      paragraph_layers=4,
+      section_layers=2,
+      document_layers=2,
+      decoder_layers=4,
+      dropout=0.1,
     ),
-    "large": (
-        ModelConfig(
-            width=1024, num_heads=16, mlp_width=4096, token_layers=8, paragraph_layers=6,
-            section_layers=3, document_layers=3, top_down_layers=2, decoder_layers=8, dropout=0.1,
-        ), 1024, 3e-4,
+    1024,
+    5e-4,
+  ),
+  "large": (
+    ModelConfig(
+      width=1024,
+      num_heads=16,
+      mlp_width=4096,
+      token_layers=8,
+      paragraph_layers=6,
+      section_layers=3,
+      document_layers=3,
+      top_down_layers=2,
+      decoder_layers=8,
+      dropout=0.1,
     ),
-    "tiny": (
-        ModelConfig(
-            width=32, num_heads=2, mlp_width=64, token_layers=1, paragraph_layers=1,
-            section_layers=1, document_layers=1, decoder_layers=1,
-        ), 48, 3e-3,
+    1024,
+    3e-4,
+  ),
+  "tiny": (
+    ModelConfig(
+      width=32,
+      num_heads=2,
+      mlp_width=64,
+      token_layers=1,
+      paragraph_layers=1,
+      section_layers=1,
+      document_layers=1,
+      decoder_layers=1,
     ),
+    48,
+    3e-3,
+  ),
 }
 PAPER_BUCKETS = ((16, 640), (32, 768), (48, 960), (64, 1216), (96, 1216), (136, 1216))
 SECTIONS = ("agreement", "ceiling", "train_step", "decoding", "training", "evaluation")
@@ -97,16 +133,20 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
   size = "tiny" if tiny else arguments.size
   model, rows, learning_rate = SIZES[size]
   model = dataclasses.replace(model, remat=arguments.remat)
-  layout = LayoutConfig(
+  layout = (
+    LayoutConfig(
       row_sentences=16, row_paragraphs=8, min_sections=8, paragraph_units=8, buckets=((16, 224),)
-  ) if tiny else LayoutConfig(min_sections=16, buckets=PAPER_BUCKETS)
+    )
+    if tiny
+    else LayoutConfig(min_sections=16, buckets=PAPER_BUCKETS)
+  )
   if arguments.buckets:
     layout = dataclasses.replace(layout, buckets=parse_buckets(arguments.buckets))
   minutes = _given(arguments.minutes, 5.0)
   max_steps = _given(arguments.steps, 4 if tiny else 0)
   if minutes <= 0 or max_steps < 0:
     raise UserError(
-        f"--minutes={minutes} --steps={max_steps}: neither may be negative, nor minutes 0"
+      f"--minutes={minutes} --steps={max_steps}: neither may be negative, nor minutes 0"
     )
   # A cosine has to know its length; where only the time is known, the decay is open-ended.
   schedule = {"schedule": "rsqrt"}
@@ -114,40 +154,41 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
     schedule = {"schedule": "cosine", "schedule_steps": max_steps}
   warmup = 2 if tiny else 200
   return Settings(
-      size=size,
-      model=model,
-      buckets=make_buckets(layout),
-      agreement_bucket=make_bucket(layout, token_rows=4, target_tokens=96),
-      batch_token_rows=_positive(arguments.batch_token_rows, rows, "--batch_token_rows"),
-      decode_token_rows=_positive(arguments.decode_token_rows, rows, "--decode_token_rows"),
-      loss=LossConfig(
-          importance=0.5, ramp_start=5 * warmup, ramp_steps=5 * warmup, importance_ramp_steps=warmup
-      ),
-      optimizer=OptimizerConfig(
-          learning_rate=_given(arguments.learning_rate, learning_rate), warmup_steps=warmup,
-          **schedule,
-      ),
-      decode=DecodeConfig(
-          beam_size=_positive(arguments.beam_size, 2 if tiny else 4, "--beam_size"),
-          min_tokens=(1, 1, 1) if tiny else (8, 32, 32),
-          max_tokens=(8, 12, 16) if tiny else (64, 512, 640),
-          no_repeat_ngram=(0, 0, 0) if tiny else (4, 4, 0),
-      ),
-      timed_tokens=(4, 8, 8) if tiny else (64, 256, 384),
-      max_steps=max_steps,
-      minutes=minutes,
-      max_documents=_positive(arguments.max_documents, 8 if tiny else 256, "--max_documents"),
-      timed_buckets=_positive(arguments.timed_buckets, 1, "--timed_buckets"),
-      repeats=3 if tiny else 10,
-      matmul_size=256 if tiny else 8192,
-      copy_bytes=(1 << 22) if tiny else (1 << 31),
-      seed=arguments.seed,
-      tiny=tiny,
+    size=size,
+    model=model,
+    buckets=make_buckets(layout),
+    agreement_bucket=make_bucket(layout, token_rows=4, target_tokens=96),
+    batch_token_rows=_positive(arguments.batch_token_rows, rows, "--batch_token_rows"),
+    decode_token_rows=_positive(arguments.decode_token_rows, rows, "--decode_token_rows"),
+    loss=LossConfig(
+      importance=0.5, ramp_start=5 * warmup, ramp_steps=5 * warmup, importance_ramp_steps=warmup
+    ),
+    optimizer=OptimizerConfig(
+      learning_rate=_given(arguments.learning_rate, learning_rate),
+      warmup_steps=warmup,
+      **schedule,
+    ),
+    decode=DecodeConfig(
+      beam_size=_positive(arguments.beam_size, 2 if tiny else 4, "--beam_size"),
+      min_tokens=(1, 1, 1) if tiny else (8, 32, 32),
+      max_tokens=(8, 12, 16) if tiny else (64, 512, 640),
+      no_repeat_ngram=(0, 0, 0) if tiny else (4, 4, 0),
+    ),
+    timed_tokens=(4, 8, 8) if tiny else (64, 256, 384),
+    max_steps=max_steps,
+    minutes=minutes,
+    max_documents=_positive(arguments.max_documents, 8 if tiny else 256, "--max_documents"),
+    timed_buckets=_positive(arguments.timed_buckets, 1, "--timed_buckets"),
+    repeats=3 if tiny else 10,
+    matmul_size=256 if tiny else 8192,
+    copy_bytes=(1 << 22) if tiny else (1 << 31),
+    seed=arguments.seed,
+    tiny=tiny,
   )
 
 
 def parse_buckets(text: str) -> tuple[tuple[int, int], ...]:
-  """"32x768,64x1216" -> ((32, 768), (64, 1216)), token rows by target tokens."""
+  """ "32x768,64x1216" -> ((32, 768), (64, 1216)), token rows by target tokens."""
   try:
     pairs = [tuple(int(n) for n in part.split("x")) for part in text.split(",")]
   except ValueError:
@@ -158,7 +199,7 @@ def parse_buckets(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def parse_skip(text: str) -> frozenset[str]:
-  """"training,evaluation" -> the sections to leave out."""
+  """ "training,evaluation" -> the sections to leave out."""
   names = frozenset(name for name in text.split(",") if name)
   unknown = sorted(names - set(SECTIONS))
   if unknown:

@@ -60,16 +60,16 @@ def measure_ceiling(settings: Settings, device) -> dict[str, Any]:
   copy_seconds = median_seconds(lambda: scale(x), settings.repeats, inner=5)
   peak = peak_flops(device)
   return {
-      "matmul_size": n,
-      "matmul_dtype": "bfloat16",
-      "matmul_tflops": 2 * n**3 / seconds / 1e12,
-      "copy_gb_per_second": 2 * 4 * count / copy_seconds / 1e9,
-      "data_sheet_tflops": None if peak is None else peak / 1e12,
+    "matmul_size": n,
+    "matmul_dtype": "bfloat16",
+    "matmul_tflops": 2 * n**3 / seconds / 1e12,
+    "copy_gb_per_second": 2 * 4 * count / copy_seconds / 1e9,
+    "data_sheet_tflops": None if peak is None else peak / 1e12,
   }
 
 
 def time_train_steps(
-    settings: Settings, trainer: Trainer, ceiling_tflops: float | None
+  settings: Settings, trainer: Trainer, ceiling_tflops: float | None
 ) -> list[dict[str, Any]]:
   """Times the train step in the buckets that hold the most training documents.
 
@@ -80,11 +80,13 @@ def time_train_steps(
   fullest = [int(b) for b in np.argsort(-counts, kind="stable") if counts[b]]
   rows = []
   for bucket in sorted(fullest[: settings.timed_buckets]):
-    rows.append({
+    rows.append(
+      {
         "bucket_token_rows": settings.buckets[bucket].token_rows,
         "bucket_documents": int(counts[bucket]),
         **_time_bucket(settings, trainer, bucket, ceiling_tflops),
-    })
+      }
+    )
   return rows
 
 
@@ -106,22 +108,22 @@ def _time_bucket(settings, trainer, bucket, ceiling_tflops) -> dict[str, Any]:
   real_share = real_token_share(batch)
   real_tokens = int(batch.tokens.mask.sum())
   return {
-      "documents": int(batch.document_mask.sum()),
-      "token_slots": int(batch.tokens.slot.size),
-      "source_tokens": real_tokens,
-      "target_tokens": int(batch.targets.mask.sum()),
-      "padding_share": 1.0 - real_share,
-      "seconds_per_step": seconds,
-      "source_tokens_per_second": real_tokens / seconds,
-      "documents_per_second": float(batch.document_mask.sum()) / seconds,
-      "compile_seconds": compile_seconds,
-      "matmul_tflop_per_step": flops / 1e12,
-      "xla_tflop_per_step": _xla_flops(step),
-      "six_n_tflop_per_step": six_n_flops(trainer.abstract_state.params, batch) / 1e12,
-      "tflops_per_device": achieved,
-      "mfu_of_ceiling": achieved / ceiling_tflops if ceiling_tflops else None,
-      "program_bytes": _program_bytes(step),
-      "peak_bytes": peak_bytes(trainer.mesh.devices.flat[0]),
+    "documents": int(batch.document_mask.sum()),
+    "token_slots": int(batch.tokens.slot.size),
+    "source_tokens": real_tokens,
+    "target_tokens": int(batch.targets.mask.sum()),
+    "padding_share": 1.0 - real_share,
+    "seconds_per_step": seconds,
+    "source_tokens_per_second": real_tokens / seconds,
+    "documents_per_second": float(batch.document_mask.sum()) / seconds,
+    "compile_seconds": compile_seconds,
+    "matmul_tflop_per_step": flops / 1e12,
+    "xla_tflop_per_step": _xla_flops(step),
+    "six_n_tflop_per_step": six_n_flops(trainer.abstract_state.params, batch) / 1e12,
+    "tflops_per_device": achieved,
+    "mfu_of_ceiling": achieved / ceiling_tflops if ceiling_tflops else None,
+    "program_bytes": _program_bytes(step),
+    "peak_bytes": peak_bytes(trainer.mesh.devices.flat[0]),
   }
 
 
@@ -150,7 +152,8 @@ def time_decoding(settings: Settings, trainer: Trainer, documents) -> list[dict[
     seconds = median_seconds(run, min(settings.repeats, 3))
     real = batch.document_mask
     written = int(np.asarray(first.lengths)[real].sum())
-    rows.append({
+    rows.append(
+      {
         "beam_size": beam_size,
         "bucket_token_rows": settings.buckets[bucket].token_rows,
         "documents": int(real.sum()),
@@ -160,7 +163,8 @@ def time_decoding(settings: Settings, trainer: Trainer, documents) -> list[dict[
         "tokens_per_second": written / seconds,
         "compile_seconds": max(first_seconds - seconds, 0.0),
         "peak_bytes": peak_bytes(trainer.mesh.devices.flat[0]),
-    })
+      }
+    )
   return rows
 
 
@@ -175,9 +179,9 @@ def six_n_flops(params, batch) -> int:
   tokens, sentences = batch.tokens.slot.size, batch.tokens.parent_mask.size
   targets = batch.targets.ids.size
   applied = (
-      token_level * tokens
-      + (size(params["encoder"]) - token_level) * sentences
-      + (size(params) - size(params["encoder"])) * targets
+    token_level * tokens
+    + (size(params["encoder"]) - token_level) * sentences
+    + (size(params) - size(params["encoder"])) * targets
   )
   return 6 * applied
 

@@ -47,7 +47,7 @@ class Trainer:
     self._compiled: dict[int, tuple[Any, float]] = {}
     batch, _ = self.split.pack(0, np.full(self.split.batch_sizes[0], -1), self.multiple)
     self.init, self._shardings, self.abstract_state = make_state(
-        self.model, self._optimizer, batch, settings.buckets[0].units, self.mesh, settings.seed
+      self.model, self._optimizer, batch, settings.buckets[0].units, self.mesh, settings.seed
     )
     self.num_parameters = count_parameters(self.abstract_state.params)
 
@@ -73,8 +73,13 @@ class Trainer:
   def _make_step(self, bucket: int, model: Htmtl) -> Callable:
     """The jitted step itself: to be lowered and traced, in `_in_context`."""
     step = make_train_step(
-        model, self._optimizer, self._settings.loss, self._settings.buckets[bucket], self.mesh,
-        self._shardings, seed=self._settings.seed,
+      model,
+      self._optimizer,
+      self._settings.loss,
+      self._settings.buckets[bucket],
+      self.mesh,
+      self._shardings,
+      seed=self._settings.seed,
     )
     return step.__wrapped__
 
@@ -85,8 +90,10 @@ class Trainer:
 
 
 def train(
-    settings: Settings, trainer: Trainer, log: Callable[[str], None],
-    save: Callable[[dict], None] = lambda record: None,
+  settings: Settings,
+  trainer: Trainer,
+  log: Callable[[str], None],
+  save: Callable[[dict], None] = lambda record: None,
 ) -> tuple[TrainState, dict[str, Any]]:
   """Trains until the minutes or the steps are over, whichever is first.
 
@@ -116,8 +123,10 @@ def train(
 
   def read(metrics) -> dict[str, float]:
     values = jax.device_get(metrics)
-    return {name: float(values[name]) for name in ("loss", *(f"ce/{level}" for level in LEVELS),
-                                                  "importance", "gradient_norm")}
+    return {
+      name: float(values[name])
+      for name in ("loss", *(f"ce/{level}" for level in LEVELS), "importance", "gradient_norm")
+    }
 
   try:
     while used["seconds"] < 60.0 * settings.minutes and step != settings.max_steps:
@@ -163,19 +172,19 @@ def train(
 def _summarise(trainer, step, used, curve, point, finite) -> dict[str, Any]:
   seconds = max(used["seconds"], 1e-9)
   return {
-      "steps": step,
-      "seconds": used["seconds"],
-      "compile_seconds": used["compile_seconds"],
-      "documents": used["documents"],
-      "epochs": used["documents"] / max(len(trainer.split.documents), 1),
-      "source_tokens": used["source_tokens"],
-      "source_tokens_per_second": used["source_tokens"] / seconds,
-      "padding_share": 1.0 - used["source_tokens"] / max(used["token_slots"], 1.0),
-      "dropped_tokens": trainer.split.num_dropped_tokens,
-      "finite": finite,
-      "first": curve[0] if curve else None,
-      "last": point,
-      "curve": list(curve),
+    "steps": step,
+    "seconds": used["seconds"],
+    "compile_seconds": used["compile_seconds"],
+    "documents": used["documents"],
+    "epochs": used["documents"] / max(len(trainer.split.documents), 1),
+    "source_tokens": used["source_tokens"],
+    "source_tokens_per_second": used["source_tokens"] / seconds,
+    "padding_share": 1.0 - used["source_tokens"] / max(used["token_slots"], 1.0),
+    "dropped_tokens": trainer.split.num_dropped_tokens,
+    "finite": finite,
+    "first": curve[0] if curve else None,
+    "last": point,
+    "curve": list(curve),
   }
 
 
@@ -183,7 +192,7 @@ def _line(settings, record) -> str:
   last = record["last"] or {}
   losses = " / ".join(f"{last.get(f'ce/{level}', math.nan):.3f}" for level in LEVELS)
   return (
-      f"step {record['steps']}, {record['seconds']:.0f} of {60 * settings.minutes:.0f} s,"
-      f" loss {last.get('loss', math.nan):.3f}, cross-entropy {losses} ({' / '.join(LEVELS)}),"
-      f" {record['source_tokens_per_second']:,.0f} source tokens/s"
+    f"step {record['steps']}, {record['seconds']:.0f} of {60 * settings.minutes:.0f} s,"
+    f" loss {last.get('loss', math.nan):.3f}, cross-entropy {losses} ({' / '.join(LEVELS)}),"
+    f" {record['source_tokens_per_second']:,.0f} source tokens/s"
   )

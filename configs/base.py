@@ -49,8 +49,17 @@ def get_config() -> ml_collections.ConfigDict:
   # (token rows, target tokens) of each compiled size, from small to large. Steps of 8 rows
   # keep 89% of the slots real on papers; fewer buckets compile faster and waste more.
   layout.buckets = (
-      (16, 768), (24, 1024), (32, 1216), (40, 1216), (48, 1216), (56, 1216), (64, 1216),
-      (80, 1216), (96, 1216), (112, 1216), (136, 1216),
+    (16, 768),
+    (24, 1024),
+    (32, 1216),
+    (40, 1216),
+    (48, 1216),
+    (56, 1216),
+    (64, 1216),
+    (80, 1216),
+    (96, 1216),
+    (112, 1216),
+    (136, 1216),
   )
 
   # ---- model
@@ -83,7 +92,9 @@ def get_config() -> ml_collections.ConfigDict:
   loss.level_weights = (1.0, 1.0, 1.0)  # alpha of each level
   loss.label_smoothing = 0.1  # on the generator's softmax; not applied with the copy gate
   loss.coverage = 0.1  # lambda of the KL between importance and the mean decoder score
-  loss.coverage_segments = "sentences"  # what every level covers; or "level": its own kind of segment
+  loss.coverage_segments = (
+    "sentences"  # what every level covers; or "level": its own kind of segment
+  )
   # KL(attention || importance): importance must cover whatever any of the three summaries
   # draws on. The other, "importance_to_attention", lets the one sentence's narrow attention
   # starve what only the paragraph and the digest need (docs/experiments.md).

@@ -3,7 +3,7 @@
     python -m htmtl_jax.main --config=configs/papers_base.py --workdir=runs/papers --mode=train \
         --config.data.path=FOLDER_OF_JSONL
 
-Not run here: this machine has no accelerator.
+Not run yet: it needs an accelerator.
 """
 
 from configs import base

@@ -1,6 +1,6 @@
 """The first five minutes: a small model on generated papers, on two CPU cores.
 
-    python -m htmtl_jax.main --config=configs/quickstart.py --workdir=runs/quickstart --mode=train
+python -m htmtl_jax.main --config=configs/quickstart.py --workdir=runs/quickstart --mode=train
 """
 
 from configs import base
@@ -39,13 +39,13 @@ def get_config():
   config.optimizer.learning_rate = 3e-3
   config.optimizer.schedule = "cosine"
   config.optimizer.warmup_steps = 40
-  config.optimizer.schedule_steps = 260
+  config.optimizer.schedule_steps = 280
 
-  config.train.num_steps = 260
-  config.train.batch_token_rows = 108
+  config.train.num_steps = 280
+  config.train.batch_token_rows = 72
   config.train.log_every = 10
-  config.train.checkpoint_every = 130
-  config.train.evaluate_every = 130
+  config.train.checkpoint_every = 140
+  config.train.evaluate_every = 140
 
   config.decode.beam_size = 1
   config.decode.min_tokens = (1, 1, 1)

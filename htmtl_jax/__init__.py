@@ -13,12 +13,12 @@ import importlib
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Document": ("htmtl_jax.documents.document", "Document"),
-    "Section": ("htmtl_jax.documents.document", "Section"),
-    "UserError": ("htmtl_jax.errors", "UserError"),
-    "load": ("htmtl_jax.summarize", "Summarizer"),
-    "read_paper": ("htmtl_jax.documents.text", "read_paper"),
-    "summarize_without_model": ("htmtl_jax.summarize", "summarize_without_model"),
+  "Document": ("htmtl_jax.documents.document", "Document"),
+  "Section": ("htmtl_jax.documents.document", "Section"),
+  "UserError": ("htmtl_jax.errors", "UserError"),
+  "load": ("htmtl_jax.summarize", "Summarizer"),
+  "read_paper": ("htmtl_jax.documents.text", "read_paper"),
+  "summarize_without_model": ("htmtl_jax.summarize", "summarize_without_model"),
 }
 __all__ = sorted(_LAZY)
 

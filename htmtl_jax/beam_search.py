@@ -49,18 +49,18 @@ def length_penalty(length, alpha: float):
 
 
 def beam_search(
-    step: Callable,
-    reorder: Callable,
-    constrain: Callable,
-    cache: Any,
-    *,
-    batch_size: int,
-    max_lengths: jax.Array,
-    beam_size: int,
-    max_length: int,
-    alpha: float,
-    bos_id: int,
-    eos_id: int,
+  step: Callable,
+  reorder: Callable,
+  constrain: Callable,
+  cache: Any,
+  *,
+  batch_size: int,
+  max_lengths: jax.Array,
+  beam_size: int,
+  max_length: int,
+  alpha: float,
+  bos_id: int,
+  eos_id: int,
 ) -> SearchResult:
   """Finds high-scoring sequences.
 
@@ -89,13 +89,13 @@ def beam_search(
   # All beams start equal, so only the first may be extended at the first step.
   only_first = jnp.where(jnp.arange(beam_size) == 0, 0.0, NEVER)
   start = _State(
-      position=jnp.zeros((), jnp.int32),
-      live_ids=jnp.zeros((*shape, max_length), jnp.int32),
-      live=jnp.broadcast_to(only_first, shape),
-      finished_ids=jnp.zeros((*shape, max_length), jnp.int32),
-      finished_scores=jnp.full(shape, NEVER),
-      finished_lengths=jnp.zeros(shape, jnp.int32),
-      cache=cache,
+    position=jnp.zeros((), jnp.int32),
+    live_ids=jnp.zeros((*shape, max_length), jnp.int32),
+    live=jnp.broadcast_to(only_first, shape),
+    finished_ids=jnp.zeros((*shape, max_length), jnp.int32),
+    finished_scores=jnp.full(shape, NEVER),
+    finished_lengths=jnp.zeros(shape, jnp.int32),
+    cache=cache,
   )
 
   def group_done(state):
@@ -123,7 +123,7 @@ def beam_search(
     all_scores = jnp.concatenate([state.finished_scores, end_scores], axis=-1)
     finished_scores, keep = jax.lax.top_k(all_scores, beam_size)
     pick = lambda old, new: jnp.take_along_axis(
-        jnp.concatenate([old, new], axis=2), keep.reshape(*keep.shape, *(1,) * (old.ndim - 3)), axis=2
+      jnp.concatenate([old, new], axis=2), keep.reshape(*keep.shape, *(1,) * (old.ndim - 3)), axis=2
     )
     finished_ids = pick(state.finished_ids, ids)
     finished_lengths = pick(state.finished_lengths, jnp.full(tokens.shape, t + 1, jnp.int32))
@@ -135,13 +135,13 @@ def beam_search(
     done = group_done(state)[..., None]  # [B, G, 1]: frozen as they are
     hold = lambda old, new: jnp.where(done.reshape(*done.shape, *(1,) * (old.ndim - 3)), old, new)
     return _State(
-        position=t + 1,
-        live_ids=hold(state.live_ids, live_ids),
-        live=hold(state.live, live),
-        finished_ids=hold(state.finished_ids, finished_ids),
-        finished_scores=hold(state.finished_scores, finished_scores),
-        finished_lengths=hold(state.finished_lengths, finished_lengths),
-        cache=cache,
+      position=t + 1,
+      live_ids=hold(state.live_ids, live_ids),
+      live=hold(state.live, live),
+      finished_ids=hold(state.finished_ids, finished_ids),
+      finished_scores=hold(state.finished_scores, finished_scores),
+      finished_lengths=hold(state.finished_lengths, finished_lengths),
+      cache=cache,
     )
 
   state = jax.lax.while_loop(lambda s: ~group_done(s).all(), body, start)
@@ -156,7 +156,9 @@ def beam_search(
   return SearchResult(ids, lengths, scores, scores * length_penalty(lengths, alpha))
 
 
-def repeated_ngram_mask(ids: jax.Array, position: jax.Array, size: int, vocabulary: int) -> jax.Array:
+def repeated_ngram_mask(
+  ids: jax.Array, position: jax.Array, size: int, vocabulary: int
+) -> jax.Array:
   """Tokens that would complete an n-gram already in the sequence (Paulus et al. 2018).
 
   Args:
@@ -178,10 +180,14 @@ def repeated_ngram_mask(ids: jax.Array, position: jax.Array, size: int, vocabula
   matches &= (follows < position) & (position >= size - 1)
   next_ids = jnp.roll(ids, -(size - 1), axis=-1)
   flat_ids = next_ids.reshape(-1, length)
-  flat = jax.vmap(lambda i, m: jnp.zeros(vocabulary, bool).at[i].max(m))(flat_ids, matches.reshape(-1, length))
+  flat = jax.vmap(lambda i, m: jnp.zeros(vocabulary, bool).at[i].max(m))(
+    flat_ids, matches.reshape(-1, length)
+  )
   return flat.reshape(*ids.shape[:-1], vocabulary)
 
 
 def _token_at(ids, index):
   """[..., T] -> [...] at a traced index, clamped to the ends."""
-  return jax.lax.dynamic_index_in_dim(ids, jnp.clip(index, 0, ids.shape[-1] - 1), axis=-1, keepdims=False)
+  return jax.lax.dynamic_index_in_dim(
+    ids, jnp.clip(index, 0, ids.shape[-1] - 1), axis=-1, keepdims=False
+  )

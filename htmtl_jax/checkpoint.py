@@ -33,18 +33,32 @@ class CheckpointStore:
   makes the same calls.
   """
 
-  def __init__(self, directory: str | os.PathLike, keep_latest: int = 2, keep_best: int = 1):
-    """Opens the folder (created if need be) and removes what a kill left half done."""
+  def __init__(
+    self,
+    directory: str | os.PathLike,
+    keep_latest: int = 2,
+    keep_best: int = 1,
+    read_only: bool = False,
+  ):
+    """Opens the folder, created if need be, and removes what a kill left half done.
+
+    With `read_only` nothing is created or removed: a run may be saving there right now.
+    """
     self._directory = pathlib.Path(os.path.abspath(directory))
     self._metrics: dict[int, float] = {}  # of the steps saved with a finite metric
     # Orbax's own tracking of the best is not used: `best_step` of a manager with
     # a preservation policy is the latest step, and metrics do not survive a restart.
     policy = _KeepLatestAndBest(keep_latest, keep_best, self._metrics)
     self._manager = ocp.CheckpointManager(
-        self._directory,
-        options=ocp.CheckpointManagerOptions(
-            create=True, enable_async_checkpointing=True, cleanup_tmp_directories=True,
-            preservation_policy=policy))
+      self._directory,
+      options=ocp.CheckpointManagerOptions(
+        create=not read_only,
+        enable_async_checkpointing=not read_only,
+        read_only=read_only,
+        cleanup_tmp_directories=not read_only,
+        preservation_policy=policy,
+      ),
+    )
     for step in self.steps():
       metric = self._read_metric(step)
       if metric is not None:
@@ -58,8 +72,9 @@ class CheckpointStore:
 
   # ------------------------------------------------------------------- saving
 
-  def save(self, step: int, state: Any, position: Mapping[str, Any],
-           metric: float | None = None) -> bool:
+  def save(
+    self, step: int, state: Any, position: Mapping[str, Any], metric: float | None = None
+  ) -> bool:
     """Starts saving in the background; the arrays may be donated afterwards.
 
     Args:
@@ -80,9 +95,15 @@ class CheckpointStore:
       self._metrics[step] = metric
     else:
       metric = None
-    return self._manager.save(step, args=ocp.args.Composite(**{
-        _STATE: ocp.args.StandardSave(state),
-        _POSITION: ocp.args.JsonSave({"position": dict(position), "metric": metric})}))
+    return self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        **{
+          _STATE: ocp.args.StandardSave(state),
+          _POSITION: ocp.args.JsonSave({"position": dict(position), "metric": metric}),
+        }
+      ),
+    )
 
   def wait(self) -> None:
     """Blocks until the save in progress is on disk; raises what went wrong in it."""
@@ -126,8 +147,10 @@ class CheckpointStore:
     if str(name).isdecimal() and int(name) in steps:
       return int(name)
     what = f"at step {name}" if str(name).isdecimal() else f"named {str(name)!r}"
-    raise UserError(f"no checkpoint {what} in {self._directory}; there are steps "
-                    f"{', '.join(map(str, steps))}; choose one, best or latest")
+    raise UserError(
+      f"no checkpoint {what} in {self._directory}; there are steps "
+      f"{', '.join(map(str, steps))}; choose one, best or latest"
+    )
 
   # ----------------------------------------------------------------- restoring
 
@@ -148,9 +171,12 @@ class CheckpointStore:
     """
     self.resolve(step)
     self._check_fits(step, abstract_state)
-    restored = self._manager.restore(step, args=ocp.args.Composite(**{
-        _STATE: ocp.args.StandardRestore(abstract_state),
-        _POSITION: ocp.args.JsonRestore()}))
+    restored = self._manager.restore(
+      step,
+      args=ocp.args.Composite(
+        **{_STATE: ocp.args.StandardRestore(abstract_state), _POSITION: ocp.args.JsonRestore()}
+      ),
+    )
     return restored[_STATE], restored[_POSITION]["position"]
 
   def restore_latest(self, abstract_state: Any) -> tuple[int, Any, dict[str, Any]] | None:
@@ -173,8 +199,12 @@ class CheckpointStore:
       except UserError:
         raise
       except Exception as error:  # Orbax and TensorStore raise many kinds
-        logging.warning("checkpoint at step %d in %s cannot be read (%s); trying an older one",
-                        step, self._directory, _one_line(error))
+        logging.warning(
+          "checkpoint at step %d in %s cannot be read (%s); trying an older one",
+          step,
+          self._directory,
+          _one_line(error),
+        )
         unreadable[step] = error
         continue
       self._set_aside(list(unreadable))
@@ -182,9 +212,10 @@ class CheckpointStore:
     if not unreadable:
       return None
     raise UserError(
-        f"none of the checkpoints in {self._directory} can be read (steps "
-        f"{', '.join(map(str, sorted(unreadable)))}; {_one_line(unreadable[max(unreadable)])}); "
-        "use a new --workdir, or restore the folder from a copy")
+      f"none of the checkpoints in {self._directory} can be read (steps "
+      f"{', '.join(map(str, sorted(unreadable)))}; {_one_line(unreadable[max(unreadable)])}); "
+      "use a new --workdir, or restore the folder from a copy"
+    )
 
   def restore_params(self, step: int) -> dict[str, Any]:
     """Reads only `params` of a state, for inference: nested dict of NumPy arrays.
@@ -201,12 +232,16 @@ class CheckpointStore:
       params = {"params": self._read_metadata(step)["params"]}
       as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), params)
       with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore(path, args=ocp.args.PyTreeRestore(
-            item=params, restore_args=as_numpy, partial_restore=True))
+        restored = checkpointer.restore(
+          path,
+          args=ocp.args.PyTreeRestore(item=params, restore_args=as_numpy, partial_restore=True),
+        )
     except Exception as error:
-      raise UserError(f"the checkpoint at step {step} in {self._directory} cannot be read "
-                      f"({_one_line(error)}); choose another with --checkpoint, there are "
-                      f"steps {', '.join(map(str, self.steps()))}") from error
+      raise UserError(
+        f"the checkpoint at step {step} in {self._directory} cannot be read "
+        f"({_one_line(error)}); choose another with --checkpoint, there are "
+        f"steps {', '.join(map(str, self.steps()))}"
+      ) from error
     return restored["params"]
 
   # ------------------------------------------------------------------- details
@@ -224,19 +259,25 @@ class CheckpointStore:
     for name in sorted(saved.keys() | wanted.keys()):
       if saved.get(name) != wanted.get(name):
         raise UserError(
-            f"the checkpoint at step {step} in {self._directory} is of another model: {name} "
-            f"is {_describe_leaf(saved.get(name))} there and {_describe_leaf(wanted.get(name))} "
-            "now; use the config of that run, or a new --workdir")
+          f"the checkpoint at step {step} in {self._directory} is of another model: {name} "
+          f"is {_describe_leaf(saved.get(name))} there and {_describe_leaf(wanted.get(name))} "
+          "now; use the config of that run, or a new --workdir"
+        )
 
   def _read_metric(self, step: int) -> float | None:
     try:
       restored = self._manager.restore(
-          step, args=ocp.args.Composite(**{_POSITION: ocp.args.JsonRestore()}))
+        step, args=ocp.args.Composite(**{_POSITION: ocp.args.JsonRestore()})
+      )
       return restored[_POSITION]["metric"]
     except Exception as error:
       # Not fatal: the checkpoint may not be asked for, and `restore` says more.
-      logging.warning("the metric of the checkpoint at step %d in %s cannot be read (%s)",
-                      step, self._directory, _one_line(error))
+      logging.warning(
+        "the metric of the checkpoint at step %d in %s cannot be read (%s)",
+        step,
+        self._directory,
+        _one_line(error),
+      )
       return None
 
   def _set_aside(self, steps: Sequence[int]) -> None:
@@ -268,17 +309,23 @@ class _KeepLatestAndBest:
     del context
     steps = sorted(checkpoint.step for checkpoint in checkpoints)
     judged = sorted((self._metrics[step], step) for step in steps if step in self._metrics)
-    kept = set(steps[max(0, len(steps) - self._keep_latest):])
-    kept.update(step for _, step in judged[:self._keep_best])
+    kept = set(steps[max(0, len(steps) - self._keep_latest) :])
+    kept.update(step for _, step in judged[: self._keep_best])
     return [checkpoint.step in kept for checkpoint in checkpoints]
 
 
 def _named_leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
   """Returns {path: (shape, dtype)}; attributes, keys and indices look the same in a path."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(
-      tree, is_leaf=lambda node: hasattr(node, "shape") and hasattr(node, "dtype"))
-  return {jax.tree_util.keystr(path, simple=True, separator="."):
-          (tuple(leaf.shape), str(np.dtype(leaf.dtype))) for path, leaf in leaves}
+    tree, is_leaf=lambda node: hasattr(node, "shape") and hasattr(node, "dtype")
+  )
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="."): (
+      tuple(leaf.shape),
+      str(np.dtype(leaf.dtype)),
+    )
+    for path, leaf in leaves
+  }
 
 
 def _describe_leaf(leaf: tuple[tuple[int, ...], str] | None) -> str:

@@ -18,7 +18,7 @@ import os
 import pathlib
 import sys
 import traceback
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import uuid
 
 import ml_collections
@@ -92,20 +92,26 @@ def _run_get_config(path: pathlib.Path) -> ml_collections.ConfigDict:
   try:
     spec.loader.exec_module(module)
     if not callable(getattr(module, "get_config", None)):
-      raise UserError(f"config {path} has no function get_config(); "
-                      "define one that returns an ml_collections.ConfigDict")
+      raise UserError(
+        f"config {path} has no function get_config(); "
+        "define one that returns an ml_collections.ConfigDict"
+      )
     config = module.get_config()
   except UserError:
     raise
   except Exception as error:  # whatever a file written by a user may raise
-    raise UserError(f"config {path}{_line_of_failure(error, path)} failed: "
-                    f"{type(error).__name__}: {_one_line(error)}") from error
+    raise UserError(
+      f"config {path}{_line_of_failure(error, path)} failed: "
+      f"{type(error).__name__}: {_one_line(error)}"
+    ) from error
   finally:
     for folder in search_path:
       sys.path.remove(folder)
   if not isinstance(config, ml_collections.ConfigDict):
-    raise UserError(f"get_config() of {path} returned {type(config).__name__}; "
-                    "return an ml_collections.ConfigDict")
+    raise UserError(
+      f"get_config() of {path} returned {type(config).__name__}; "
+      "return an ml_collections.ConfigDict"
+    )
   return config
 
 
@@ -126,8 +132,11 @@ def _list_configs(folder: pathlib.Path, wanted: str) -> str:
 def _line_of_failure(error: Exception, path: pathlib.Path) -> str:
   if isinstance(error, SyntaxError):
     return f" line {error.lineno}"
-  lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-           if pathlib.Path(frame.filename).resolve() == path.resolve()]
+  lines = [
+    frame.lineno
+    for frame in traceback.extract_tb(error.__traceback__)
+    if pathlib.Path(frame.filename).resolve() == path.resolve()
+  ]
   return f" line {lines[-1]}" if lines else ""
 
 
@@ -154,20 +163,28 @@ def validate(config: ml_collections.ConfigDict, base: ml_collections.ConfigDict)
       raise UserError(describe_unknown_key(name, known))
   for name, default in known.items():
     if name not in given:
-      raise UserError(f"config key {name} is missing; configs/base.py has it "
-                      f"(default {default!r}): start from there")
+      raise UserError(
+        f"config key {name} is missing; configs/base.py has it "
+        f"(default {default!r}): start from there"
+      )
     value = given[name]
-    if default is None or value is None or isinstance(value, type(default)) and (
-        isinstance(value, bool) == isinstance(default, bool)):
+    if (
+      default is None
+      or value is None
+      or isinstance(value, type(default))
+      and (isinstance(value, bool) == isinstance(default, bool))
+    ):
       continue
     if isinstance(default, float) and type(value) is int:
       continue
-    raise UserError(f"config key {name} is {value!r}; it expects "
-                    f"{describe_type(type(default), default)}")
+    raise UserError(
+      f"config key {name} is {value!r}; it expects {describe_type(type(default), default)}"
+    )
 
 
-def check_resume(saved: Mapping[str, Any], current: Mapping[str, Any],
-                 may_differ: Sequence[str] = ()) -> None:
+def check_resume(
+  saved: Mapping[str, Any], current: Mapping[str, Any], may_differ: Sequence[str] = ()
+) -> None:
   """Refuses to continue a run under a config that would change its course.
 
   Args:
@@ -183,20 +200,26 @@ def check_resume(saved: Mapping[str, Any], current: Mapping[str, Any],
   absent = object()  # a key that one side lacks differs from every value
   allowed = [name.rstrip(".") for name in may_differ]
   differing = [
-      name for name in sorted(before.keys() | now.keys())
-      if before.get(name, absent) != now.get(name, absent)
-      and not any(name == a or name.startswith(a + ".") for a in allowed)]
+    name
+    for name in sorted(before.keys() | now.keys())
+    if before.get(name, absent) != now.get(name, absent)
+    and not any(name == a or name.startswith(a + ".") for a in allowed)
+  ]
   if not differing:
     return
   show = lambda values, name: repr(values[name]) if name in values else "absent"
-  shown = [f"{name}: {show(before, name)} -> {show(now, name)}"
-           for name in differing[:_MAX_DIFFERENCES_SHOWN]]
+  shown = [
+    f"{name}: {show(before, name)} -> {show(now, name)}"
+    for name in differing[:_MAX_DIFFERENCES_SHOWN]
+  ]
   more = len(differing) - len(shown)
   raise UserError(
-      f"the workdir holds a run with another config ({len(differing)} "
-      f"{'key differs' if len(differing) == 1 else 'keys differ'}, saved -> now): "
-      + "; ".join(shown) + (f"; and {more} more" if more else "")
-      + "; use a new --workdir, or set them back")
+    f"the workdir holds a run with another config ({len(differing)} "
+    f"{'key differs' if len(differing) == 1 else 'keys differ'}, saved -> now): "
+    + "; ".join(shown)
+    + (f"; and {more} more" if more else "")
+    + "; use a new --workdir, or set them back"
+  )
 
 
 # ------------------------------------------------------- config.json of a workdir
@@ -221,8 +244,9 @@ def from_json(text: str) -> ml_collections.ConfigDict:
     raise UserError(f"{CONFIG_FILE} is not JSON ({error})") from None
   if not isinstance(values, dict):
     raise UserError(f"{CONFIG_FILE} holds a {type(values).__name__}, not an object")
-  nest = lambda node: {key: nest(value) if isinstance(value, dict) else as_tuple(value)
-                       for key, value in node.items()}
+  nest = lambda node: {
+    key: nest(value) if isinstance(value, dict) else as_tuple(value) for key, value in node.items()
+  }
   return ml_collections.ConfigDict(nest(values)).lock()
 
 
@@ -249,6 +273,12 @@ def load_saved_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict |
 # ------------------------------------------------------ sections as dataclasses
 
 
+def _length(hint: Any) -> int | None:
+  """Values that a tuple type has, None where it has any number."""
+  arguments = get_args(hint)
+  return None if not arguments or arguments[-1] is Ellipsis else len(arguments)
+
+
 def get_frozen(section: Mapping[str, Any], cls: type[DataclassT], name: str = "") -> DataclassT:
   """Builds the dataclass `cls` from a config section, field by field.
 
@@ -269,21 +299,28 @@ def get_frozen(section: Mapping[str, Any], cls: type[DataclassT], name: str = ""
   values = {}
   for key in section:
     if key not in fields:
-      raise UserError(describe_unknown_key(
-          f"{name}.{key}", {f"{name}.{field}": None for field in fields}))
+      raise UserError(
+        describe_unknown_key(f"{name}.{key}", {f"{name}.{field}": None for field in fields})
+      )
     value, expected = as_tuple(section[key]), hints[key]
     if dataclasses.is_dataclass(expected) and isinstance(
-        value, (Mapping, ml_collections.ConfigDict)):
+      value, (Mapping, ml_collections.ConfigDict)
+    ):
       value = get_frozen(value, expected, f"{name}.{key}")
+    elif get_origin(expected) is tuple and _length(expected) not in (None, len(value)):
+      raise UserError(
+        f"config key {name}.{key} is {value!r}; it expects {_length(expected)} values, "
+        "one for each level: sentence, paragraph, section"
+      )
     elif expected is float and type(value) is int:
       value = float(value)
     elif expected in (bool, int, float, str) and type(value) is not expected:
-      raise UserError(f"config key {name}.{key} is {value!r}; it expects "
-                      f"{describe_type(expected)}")
+      raise UserError(f"config key {name}.{key} is {value!r}; it expects {describe_type(expected)}")
     values[key] = value
   for key, field in fields.items():
-    has_default = (field.default is not dataclasses.MISSING
-                   or field.default_factory is not dataclasses.MISSING)
+    has_default = (
+      field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+    )
     if key not in values and not has_default:
       raise UserError(f"config key {name}.{key} is missing")
   return cls(**values)

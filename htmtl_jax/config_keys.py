@@ -56,8 +56,9 @@ def describe_type(expected: type, old: Any = None) -> str:
   """Says in words what a key of the type `expected` (now `old`) may be set to."""
   if expected in (tuple, list):
     return f"values separated by commas, like {','.join(map(str, old or ())) or 'a,b'}"
-  return {bool: "true or false", int: "an integer", float: "a number",
-          str: "text"}.get(expected, expected.__name__)
+  return {bool: "true or false", int: "an integer", float: "a number", str: "text"}.get(
+    expected, expected.__name__
+  )
 
 
 def apply_overrides(config: ml_collections.ConfigDict, overrides: Sequence[str]) -> None:
@@ -80,8 +81,10 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Sequence[str])
     if key not in node:
       raise UserError(describe_unknown_key(name, flatten(config)))
     if isinstance(node[key], ml_collections.ConfigDict):
-      raise UserError(f"config key {name} is a section with the keys "
-                      f"{', '.join(sorted(node[key]))}; set one of those")
+      raise UserError(
+        f"config key {name} is a section with the keys "
+        f"{', '.join(sorted(node[key]))}; set one of those"
+      )
     node[key] = _parse_value(name, text, node[key], node.get_type(key))
 
 
@@ -96,8 +99,9 @@ def _parse_value(name: str, text: str, old: Any, expected: type) -> Any:
       return _guess_value(text)
     return _parse_scalar(text, expected)
   except ValueError:
-    raise UserError(f"config key {name} cannot be {text!r}; it expects "
-                    f"{describe_type(expected, old)}") from None
+    raise UserError(
+      f"config key {name} cannot be {text!r}; it expects {describe_type(expected, old)}"
+    ) from None
 
 
 def _parse_scalar(text: str, expected: type) -> Any:

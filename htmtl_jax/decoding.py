@@ -4,8 +4,8 @@ The three levels are three groups of one search over one encoding; memory keys a
 values are shared by all levels and beams.
 """
 
-import dataclasses
 from collections.abc import Callable
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +36,16 @@ class DecodeConfig:
     for low, high in zip(self.min_tokens, self.max_tokens):
       if not 0 <= low <= high or high < 1:
         raise UserError(
-            f"config.decode: min_tokens {self.min_tokens} must not exceed max_tokens {self.max_tokens}"
+          f"config.decode: min_tokens {self.min_tokens} must not exceed max_tokens {self.max_tokens}"
         )
     if any(n == 1 or n < 0 for n in self.no_repeat_ngram):
-      raise UserError(f"config.decode.no_repeat_ngram: {self.no_repeat_ngram}: each must be 0 (off) or at least 2")
+      raise UserError(
+        f"config.decode.no_repeat_ngram: {self.no_repeat_ngram}: each must be 0 (off) or at least 2"
+      )
 
 
 def make_decoder(
-    model: Htmtl, config: DecodeConfig, loss_config: LossConfig, mesh
+  model: Htmtl, config: DecodeConfig, loss_config: LossConfig, mesh
 ) -> Callable[[dict, jax.Array, Batch, jax.Array], SearchResult]:
   """Compiles decoding: decode(params, step_number, batch, num_pieces [B]) -> SearchResult.
 
@@ -59,15 +61,25 @@ def make_decoder(
     levels = jnp.repeat(jnp.arange(NUM_LEVELS), beams)  # [Q]
     variables = {"params": params}
     _, memory, cache = model.apply(
-        variables, batch, queries, max_length, loss_config.importance_ramp(step_number),
-        method=Htmtl.start_decoding,
+      variables,
+      batch,
+      queries,
+      max_length,
+      loss_config.importance_ramp(step_number),
+      method=Htmtl.start_decoding,
     )
 
     def step(ids, previous, position, cache):
       flat = lambda x: x.reshape(batch_size, queries)
       log_probs, _, cache = model.apply(
-          variables, flat(ids), flat(previous), position, levels, memory.token_ids, cache,
-          method=Htmtl.decode_step,
+        variables,
+        flat(ids),
+        flat(previous),
+        position,
+        levels,
+        memory.token_ids,
+        cache,
+        method=Htmtl.decode_step,
       )
       return log_probs.reshape(batch_size, NUM_LEVELS, beams, -1), cache
 
@@ -98,9 +110,17 @@ def make_decoder(
       return log_probs
 
     return beam_search(
-        step, reorder, constrain, cache, batch_size=batch_size,
-        max_lengths=jnp.asarray(config.max_tokens), beam_size=beams, max_length=max_length,
-        alpha=config.length_penalty, bos_id=BOS_ID, eos_id=EOS_ID,
+      step,
+      reorder,
+      constrain,
+      cache,
+      batch_size=batch_size,
+      max_lengths=jnp.asarray(config.max_tokens),
+      beam_size=beams,
+      max_length=max_length,
+      alpha=config.length_penalty,
+      bos_id=BOS_ID,
+      eos_id=EOS_ID,
     )
 
   return under_mesh(jax.jit(decode), mesh)
@@ -124,7 +144,9 @@ def forbidden_structure(ids, position, num_pieces, min_tokens) -> jax.Array:
   """
   so_far = jnp.arange(ids.shape[-1]) < position
   sections = ((ids == SECTION_ID) & so_far).sum(-1)  # [B, 3, K]
-  last = jnp.take_along_axis(ids, jnp.full((*ids.shape[:-1], 1), jnp.maximum(position - 1, 0)), -1)[..., 0]
+  last = jnp.take_along_axis(ids, jnp.full((*ids.shape[:-1], 1), jnp.maximum(position - 1, 0)), -1)[
+    ..., 0
+  ]
   after_marker = (position == 0) | (last == SECTION_ID) | (last == SENTENCE_ID)
   level = jnp.arange(NUM_LEVELS)[None, :, None]
   wanted = num_pieces[:, None, None]

@@ -7,13 +7,14 @@ same code; see `htmtl_jax/evaluation/`.
 import json
 import os
 
-import numpy as np
 from absl import logging
+import numpy as np
 
 from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.documents.document import Document, iterate_sentences
 from htmtl_jax.documents.references import Reference, eligible_sections, make_references
+from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.baselines import UNTRAINED, body_scores, extract, oracle_summary
 from htmtl_jax.evaluation.importance import mean_sentence_auc, oracle_labels, planted_labels
 from htmtl_jax.evaluation.results import SummaryPair, compute_results, write_results
@@ -21,7 +22,6 @@ from htmtl_jax.evaluation.rouge import join_sentences
 from htmtl_jax.evaluation.terminal import render_examples, render_table
 from htmtl_jax.experiment import TrainedRun, open_run
 from htmtl_jax.inference import Importances, Inference, Written
-from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
 
 EVALUATION = "evaluation"
@@ -41,6 +41,11 @@ def run_evaluate(config, workdir: str, split: str = "test", checkpoint: str = "b
   """
   run = open_run(workdir, checkpoint, config)
   corpus = prepare_corpus(config, prepared_directory(config, workdir))
+  if corpus.tokenizer.to_bytes() != run.experiment.tokenizer.to_bytes():
+    raise UserError(
+      f"the corpus prepared in {corpus.directory} has another vocabulary than the run in {workdir}: "
+      "evaluate with the data settings that it was trained with, or set config.data.prepared to its corpus"
+    )
   limit = config.evaluate.max_documents or len(corpus.split(split))
   documents = corpus.documents(split)[:limit]
   tokenized = [corpus.split(split)[i] for i in range(len(documents))]
@@ -49,14 +54,21 @@ def run_evaluate(config, workdir: str, split: str = "test", checkpoint: str = "b
   pairs, judged, labels = compare(run, documents, written, importances)
   auc = mean_sentence_auc(judged)
   importance = {
-      "sentence_auc": auc, "labels": labels, "supervised": config.loss.importance > 0,
+    "sentence_auc": auc,
+    "labels": labels,
+    "supervised": config.loss.importance > 0 and config.data.importance_labels,
   }
   texts = sum(len(pair.systems) for pair in pairs)
   with Progress(texts, "score", unit="summary") as progress:
     results = compute_results(
-        pairs, run.step, split, importance, processes=_processes(config, len(pairs)),
-        bootstrap_samples=config.evaluate.bootstrap_samples, seed=config.seed,
-        progress=_follow(progress),
+      pairs,
+      run.step,
+      split,
+      importance,
+      processes=_processes(config, len(pairs)),
+      bootstrap_samples=config.evaluate.bootstrap_samples,
+      seed=config.seed,
+      progress=_follow(progress),
     )
   directory = os.path.join(workdir, EVALUATION, str(run.step))
   _keep_other_split(directory, split)
@@ -91,7 +103,7 @@ def summarise_split(run: TrainedRun, tokenized) -> tuple[list[Written], list[Imp
 
 
 def compare(
-    run: TrainedRun, documents: list[Document], written: list[Written], importances: list[Importances]
+  run: TrainedRun, documents: list[Document], written: list[Written], importances: list[Importances]
 ) -> tuple[list[SummaryPair], list[tuple], str]:
   """Puts what every system says of every document beside its reference.
 
@@ -126,10 +138,10 @@ def _system_pieces(run, document, references, level, eligible, text, importance)
   budget = run.word_budgets[level]
   scores = body_scores(document, importance.sentences)
   pieces = {
-      "htmtl": text.pieces[level],
-      "htmtl_extractive": extract(
-          scores, document, level, budget, eligible, mmr=run.experiment.config.evaluate.mmr
-      ),
+    "htmtl": text.pieces[level],
+    "htmtl_extractive": extract(
+      scores, document, level, budget, eligible, mmr=run.experiment.config.evaluate.mmr
+    ),
   }
   for name, scorer in UNTRAINED.items():
     pieces[name] = extract(scorer, document, level, budget, eligible)
@@ -137,7 +149,9 @@ def _system_pieces(run, document, references, level, eligible, text, importance)
   return pieces
 
 
-def _pair(document: Document, reference: Reference, eligible, pieces: dict[str, list]) -> SummaryPair:
+def _pair(
+  document: Document, reference: Reference, eligible, pieces: dict[str, list]
+) -> SummaryPair:
   """A `SummaryPair`; at the section level also without the pieces of filler sections."""
   systems = {name: join_sentences(p) for name, p in pieces.items()}
   fillers = [piece.filler for piece in reference.pieces]
@@ -147,8 +161,13 @@ def _pair(document: Document, reference: Reference, eligible, pieces: dict[str, 
   keep = lambda p: [piece for j, piece in enumerate(p) if j >= len(fillers) or not fillers[j]]
   without = {name: join_sentences(keep(p)) for name, p in pieces.items()}
   return SummaryPair(
-      document.id, reference.level, reference.text, reference.kind, systems,
-      reference_without_fillers=reference.text_without_fillers, systems_without_fillers=without,
+    document.id,
+    reference.level,
+    reference.text,
+    reference.kind,
+    systems,
+    reference_without_fillers=reference.text_without_fillers,
+    systems_without_fillers=without,
   )
 
 

@@ -8,13 +8,18 @@ import dataclasses
 import json
 import os
 
-import jax
 from absl import logging
+import jax
 
 from htmtl_jax.checkpoint import CheckpointStore
-from htmtl_jax.config import get_frozen, load_saved_config
+from htmtl_jax.config import flatten, get_frozen, load_saved_config
 from htmtl_jax.data.packing import blank_document, stack_documents
-from htmtl_jax.data.prepared import STATISTICS_FILE, VOCABULARY_FILE, PreparedCorpus, word_budgets_of
+from htmtl_jax.data.prepared import (
+  STATISTICS_FILE,
+  VOCABULARY_FILE,
+  PreparedCorpus,
+  word_budgets_of,
+)
 from htmtl_jax.data.tokenize import Limits
 from htmtl_jax.data.tokenizer import Tokenizer
 from htmtl_jax.decoding import DecodeConfig
@@ -70,8 +75,12 @@ class Experiment:
     bucket = self.buckets[0]
     batch = stack_documents([blank_document(bucket)] * self.multiple)
     return make_state(
-        self.model, make_optimizer(self.optimizer_config), batch, bucket.units, self.mesh,
-        self.config.seed,
+      self.model,
+      make_optimizer(self.optimizer_config),
+      batch,
+      bucket.units,
+      self.mesh,
+      self.config.seed,
     )
 
 
@@ -81,19 +90,44 @@ def make_experiment(config, tokenizer: Tokenizer) -> Experiment:
   Raises:
     UserError: for a value that cannot be, named by its key.
   """
+  check_numbers(config)
   model_config = get_frozen(config.model, ModelConfig, "model")
   return Experiment(
-      config=config,
-      buckets=make_buckets(get_frozen(config.layout, LayoutConfig, "layout")),
-      limits=Limits(config.data.max_input_tokens, tuple(config.data.max_target_tokens)),
-      model_config=model_config,
-      loss_config=get_frozen(config.loss, LossConfig, "loss"),
-      decode_config=get_frozen(config.decode, DecodeConfig, "decode"),
-      optimizer_config=get_frozen(config.optimizer, OptimizerConfig, "optimizer"),
-      mesh=make_mesh(get_frozen(config.mesh, MeshConfig, "mesh")),
-      tokenizer=tokenizer,
-      model=Htmtl(model_config, tokenizer.vocab_size),
+    config=config,
+    buckets=make_buckets(get_frozen(config.layout, LayoutConfig, "layout")),
+    limits=Limits(config.data.max_input_tokens, tuple(config.data.max_target_tokens)),
+    model_config=model_config,
+    loss_config=get_frozen(config.loss, LossConfig, "loss"),
+    decode_config=get_frozen(config.decode, DecodeConfig, "decode"),
+    optimizer_config=get_frozen(config.optimizer, OptimizerConfig, "optimizer"),
+    mesh=make_mesh(get_frozen(config.mesh, MeshConfig, "mesh")),
+    tokenizer=tokenizer,
+    model=Htmtl(model_config, tokenizer.vocab_size),
   )
+
+
+def check_numbers(config) -> None:
+  """Refuses numbers that would fail late, after hours of training."""
+  least = {
+    "seed": 0,
+    "data.max_input_tokens": 1,
+    "train.accumulate": 1,
+    "train.log_every": 1,
+    "train.checkpoint_every": 1,
+    "train.evaluate_every": 1,
+    "train.keep_latest": 1,
+    "train.batch_token_rows": 1,
+    "evaluate.bootstrap_samples": 1,
+    "evaluate.batch_token_rows": 1,
+  }
+  values = flatten(config)
+  for name, low in least.items():
+    if values[name] < low:
+      raise UserError(f"config.{name}: {values[name]} must be at least {low}")
+  if config.loss.importance > 0 and not config.data.importance_labels:
+    raise UserError(
+      "config.loss.importance is on but there are no labels; set config.data.importance_labels=True"
+    )
 
 
 def keep_vocabulary(workdir: str, corpus: PreparedCorpus) -> None:
@@ -106,8 +140,8 @@ def keep_vocabulary(workdir: str, corpus: PreparedCorpus) -> None:
   if os.path.exists(path):
     if Tokenizer.load(path).to_bytes() != corpus.tokenizer.to_bytes():
       raise UserError(
-          f"{path} is not the vocabulary of the prepared corpus in {corpus.directory}: the corpus has "
-          "changed since this run began; use a new --workdir, or put the corpus back"
+        f"{path} is not the vocabulary of the prepared corpus in {corpus.directory}: the corpus has "
+        "changed since this run began; use a new --workdir, or put the corpus back"
       )
     return
   with open(os.path.join(workdir, STATISTICS_FILE), "w", encoding="utf-8") as f:
@@ -148,7 +182,7 @@ def open_run(workdir: str, checkpoint: str = "best", config=None) -> TrainedRun:
     raise UserError(f"no trained run in {workdir}; train one first with --mode=train")
   experiment = make_experiment(config, Tokenizer.load(os.path.join(workdir, VOCABULARY_FILE)))
   _, shardings, abstract = experiment.make_state()
-  with CheckpointStore(os.path.join(workdir, CHECKPOINTS)) as store:
+  with CheckpointStore(os.path.join(workdir, CHECKPOINTS), read_only=True) as store:
     step = store.resolve(checkpoint)
     params = store.restore_params(step)
   _check_shapes(params, abstract.params, workdir)
@@ -168,10 +202,10 @@ def _read_statistics(workdir: str) -> dict:
 
 def _check_shapes(params, abstract, workdir) -> None:
   same = jax.tree.structure(params) == jax.tree.structure(abstract) and all(
-      a.shape == b.shape for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(abstract))
+    a.shape == b.shape for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(abstract))
   )
   if not same:
     raise UserError(
-        f"the checkpoint in {workdir} is of another model than its config describes; leave out --config "
-        "and --config.model overrides, so that the saved config is used"
+      f"the checkpoint in {workdir} is of another model than its config describes; leave out --config "
+      "and --config.model overrides, so that the saved config is used"
     )

@@ -1,16 +1,21 @@
 """Counting the matmul FLOPs of a program, and what fraction of the chip they keep busy."""
 
-import math
 from collections.abc import Callable
+import math
 
 import jax
 
 # Dense bfloat16 peak of one chip in FLOP/s, from the makers' data sheets, by a part of
 # `device_kind`; the first match counts.
 PEAK_FLOPS = (
-    ("H200", 989e12), ("H100", 989e12), ("A100", 312e12),
-    ("TPU v6", 918e12), ("TPU v5p", 459e12), ("TPU v5 lite", 197e12), ("TPU v5", 459e12),
-    ("TPU v4", 275e12),
+  ("H200", 989e12),
+  ("H100", 989e12),
+  ("A100", 312e12),
+  ("TPU v6", 918e12),
+  ("TPU v5p", 459e12),
+  ("TPU v5 lite", 197e12),
+  ("TPU v5", 459e12),
+  ("TPU v4", 275e12),
 )
 
 
@@ -40,7 +45,9 @@ def _count(jaxpr) -> int:
       total += 2 * summed * math.prod(equation.outvars[0].aval.shape)
     repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
     for value in equation.params.values():
-      for inner in jax.tree.leaves(value, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+      for inner in jax.tree.leaves(
+        value, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
+      ):
         inner = getattr(inner, "jaxpr", inner)
         if hasattr(inner, "eqns"):
           total += repeats * _count(inner)

@@ -4,15 +4,20 @@ Everything here returns NumPy and lists of sentences in terms of the *document's
 segments; pieces, slots and padding stay inside.
 """
 
-import dataclasses
 from collections.abc import Sequence
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from htmtl_jax.data.packing import (
-    PieceIndex, blank_document, fits, merge_pieces, pack_document, stack_documents,
+  PieceIndex,
+  blank_document,
+  fits,
+  merge_pieces,
+  pack_document,
+  stack_documents,
 )
 from htmtl_jax.data.tokenize import decode_summary
 from htmtl_jax.data.tokenized import TokenizedDocument
@@ -64,7 +69,7 @@ class Inference:
     experiment = self.experiment
     # One jitted function each; it compiles anew for each bucket's shapes.
     self._decode = make_decoder(
-        experiment.model, experiment.decode_config, experiment.loss_config, experiment.mesh
+      experiment.model, experiment.decode_config, experiment.loss_config, experiment.mesh
     )
 
     def importance(params, batch):
@@ -87,26 +92,33 @@ class Inference:
       num_pieces: [B] section pieces of each document's digest.
     """
     on_device = put_batch(batch, self.experiment.mesh)
-    result = jax.device_get(self._decode(self.run.params, self._step, on_device, jnp.asarray(num_pieces)))
+    result = jax.device_get(
+      self._decode(self.run.params, self._step, on_device, jnp.asarray(num_pieces))
+    )
     written = []
     for ids, lengths in zip(result.ids, result.lengths):
       by_level = tuple(ids[level, : lengths[level]] for level in range(NUM_LEVELS))
       pieces = {
-          name: decode_summary(by_level[level], name, self.experiment.tokenizer, keep_empty=True)
-          for level, name in enumerate(LEVELS)
+        name: decode_summary(by_level[level], name, self.experiment.tokenizer, keep_empty=True)
+        for level, name in enumerate(LEVELS)
       }
       written.append(Written(by_level, pieces))
     return written
 
   def importance(
-      self, batch: Batch, index: Sequence[PieceIndex | None], documents: Sequence[TokenizedDocument | None]
+    self,
+    batch: Batch,
+    index: Sequence[PieceIndex | None],
+    documents: Sequence[TokenizedDocument | None],
   ) -> list[Importances | None]:
     """Importance of every segment of every document; None for blanks."""
     levels = self._importance(self.run.params, put_batch(batch, self.experiment.mesh))
     levels = [np.exp(level) for level in jax.device_get(levels)]
     return [
-        None if document is None else _importances([level[row] for level in levels], index[row], document)
-        for row, document in enumerate(documents)
+      None
+      if document is None
+      else _importances([level[row] for level in levels], index[row], document)
+      for row, document in enumerate(documents)
     ]
 
   def pack_one(self, document: TokenizedDocument) -> tuple[Bucket, Batch, PieceIndex]:
@@ -117,7 +129,7 @@ class Inference:
     return bucket, stack_documents([arrays, *blanks]), index
 
   def explain(
-      self, document: TokenizedDocument, batch: Batch, index: PieceIndex, written: Written
+    self, document: TokenizedDocument, batch: Batch, index: PieceIndex, written: Written
   ) -> tuple[Importances, list[list[np.ndarray]]]:
     """Importance, and what each written sentence drew on.
 
@@ -140,7 +152,9 @@ class Inference:
     stacked = jax.tree.map(lambda x: np.stack([x] * size), targets)
     explained = batch.replace(targets=stacked)
     levels, scores = jax.device_get(
-        self._explain(self.run.params, self._step, put_batch(explained, self.experiment.mesh), num_units)
+      self._explain(
+        self.run.params, self._step, put_batch(explained, self.experiment.mesh), num_units
+      )
     )
     importances = _importances([np.exp(level[0]) for level in levels], index, document)
     shares = merge_pieces(scores[0], index.sentence, len(document.sentence_lengths))  # [U, S]
@@ -160,17 +174,26 @@ def grow_bucket(document: TokenizedDocument, buckets: Sequence[Bucket]) -> Bucke
   bucket = buckets[-1]
   while not fits(document, bucket):
     bucket = dataclasses.replace(
-        bucket, token_rows=2 * bucket.token_rows, sentence_rows=2 * bucket.sentence_rows,
-        paragraph_rows=2 * bucket.paragraph_rows, sections=2 * bucket.sections,
-        target_tokens=2 * bucket.target_tokens,
+      bucket,
+      token_rows=2 * bucket.token_rows,
+      sentence_rows=2 * bucket.sentence_rows,
+      paragraph_rows=2 * bucket.paragraph_rows,
+      sections=2 * bucket.sections,
+      target_tokens=2 * bucket.target_tokens,
     )
   return bucket
 
 
 def _importances(levels, index: PieceIndex, document: TokenizedDocument) -> Importances:
-  counts = (len(document.sentence_lengths), len(document.paragraph_section), _num_sections(document))
+  counts = (
+    len(document.sentence_lengths),
+    len(document.paragraph_section),
+    _num_sections(document),
+  )
   parts = (index.sentence, index.paragraph, index.section)
-  return Importances(*(merge_pieces(level, part, n) for level, part, n in zip(levels, parts, counts)))
+  return Importances(
+    *(merge_pieces(level, part, n) for level, part, n in zip(levels, parts, counts))
+  )
 
 
 def _num_sections(document: TokenizedDocument) -> int:

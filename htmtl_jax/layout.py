@@ -113,18 +113,18 @@ def make_bucket(config: LayoutConfig, token_rows: int, target_tokens: int) -> Bu
   paragraphs = config.paragraphs_per_token_row * token_rows
   sections = max(config.min_sections, config.sections_per_token_row * token_rows)
   return Bucket(
-      token_rows=token_rows,
-      row_tokens=config.row_tokens,
-      row_sentence_slots=config.row_sentence_slots,
-      sentence_rows=max(2, math.ceil(sentences / config.row_sentences)),
-      row_sentences=config.row_sentences,
-      row_paragraph_slots=row_paragraph_slots,
-      paragraph_rows=max(2, math.ceil(paragraphs / config.row_paragraphs)),
-      row_paragraphs=config.row_paragraphs,
-      row_section_slots=row_section_slots,
-      sections=math.ceil(sections),
-      target_tokens=target_tokens,
-      paragraph_units=config.paragraph_units,
+    token_rows=token_rows,
+    row_tokens=config.row_tokens,
+    row_sentence_slots=config.row_sentence_slots,
+    sentence_rows=max(2, math.ceil(sentences / config.row_sentences)),
+    row_sentences=config.row_sentences,
+    row_paragraph_slots=row_paragraph_slots,
+    paragraph_rows=max(2, math.ceil(paragraphs / config.row_paragraphs)),
+    row_paragraphs=config.row_paragraphs,
+    row_section_slots=row_section_slots,
+    sections=math.ceil(sections),
+    target_tokens=target_tokens,
+    paragraph_units=config.paragraph_units,
   )
 
 
@@ -136,14 +136,22 @@ def make_buckets(config: LayoutConfig) -> tuple[Bucket, ...]:
       would not fit the next.
   """
   pairs = [tuple(pair) for pair in config.buckets]
+  if (
+    min(config.row_tokens, config.row_sentence_slots, config.min_sections, config.paragraph_units)
+    < 1
+    or min(config.row_sentences, config.row_paragraphs) < 2
+  ):
+    raise UserError("config.layout: rows need at least 1 token, and 2 sentences or paragraphs")
   for small, large in zip(pairs, pairs[1:]):
     if not (small[0] < large[0] and small[1] <= large[1]):
       raise UserError(
-          f"config.layout.buckets: {small} then {large}: token rows must grow and target tokens "
-          "must not shrink from one bucket to the next"
+        f"config.layout.buckets: {small} then {large}: token rows must grow and target tokens "
+        "must not shrink from one bucket to the next"
       )
   if not pairs or min(min(pair) for pair in pairs) < 1:
-    raise UserError("config.layout.buckets: give at least one (token_rows, target_tokens) pair, all positive")
+    raise UserError(
+      "config.layout.buckets: give at least one (token_rows, target_tokens) pair, all positive"
+    )
   return tuple(make_bucket(config, rows, targets) for rows, targets in pairs)
 
 

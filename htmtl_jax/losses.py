@@ -43,13 +43,14 @@ class LossConfig:
 
   def __post_init__(self):
     for name, known in (
-        ("coverage_segments", COVERAGE_SEGMENTS),
-        ("coverage_direction", COVERAGE_DIRECTIONS),
-        ("coverage_gradient", COVERAGE_GRADIENTS),
+      ("coverage_segments", COVERAGE_SEGMENTS),
+      ("coverage_direction", COVERAGE_DIRECTIONS),
+      ("coverage_gradient", COVERAGE_GRADIENTS),
     ):
       if getattr(self, name) not in known:
         raise UserError(
-            f"config.loss.{name}: {getattr(self, name)!r} is not one of {', '.join(known)}")
+          f"config.loss.{name}: {getattr(self, name)!r} is not one of {', '.join(known)}"
+        )
 
   def ramp(self, step) -> jax.Array:
     """Share of the coverage and diversity weights in force at a step, 0 to 1."""
@@ -62,7 +63,11 @@ class LossConfig:
 
 def linear_ramp(step, start: int, length: int) -> jax.Array:
   """0 before `start`, 1 from `start + length` on, linear between."""
-  return jnp.clip((step - start) / max(length, 1), 0.0, 1.0) if length else jnp.where(step >= start, 1.0, 0.0)
+  return (
+    jnp.clip((step - start) / max(length, 1), 0.0, 1.0)
+    if length
+    else jnp.where(step >= start, 1.0, 0.0)
+  )
 
 
 @flax.struct.dataclass
@@ -84,9 +89,9 @@ def count_weights(batch: Batch) -> LossWeights:
   """Counts what the sums of `loss_terms` are divided by."""
   at_level = batch.targets.level[..., None] == jnp.arange(NUM_LEVELS)  # [B, T, 3]
   return LossWeights(
-      tokens=at_level.sum((0, 1)).astype(jnp.float32),
-      documents=at_level.any(1).sum(0).astype(jnp.float32),
-      labelled=(batch.importance_labels.sum(-1) > 0).sum().astype(jnp.float32),
+    tokens=at_level.sum((0, 1)).astype(jnp.float32),
+    documents=at_level.any(1).sum(0).astype(jnp.float32),
+    labelled=(batch.importance_labels.sum(-1) > 0).sum().astype(jnp.float32),
   )
 
 
@@ -103,7 +108,7 @@ def cross_entropy_by_token(output: ModelOutput, label_smoothing: float, copy: bo
 
 
 def coverage_kl(
-    log_importance: jax.Array, scores: jax.Array, mask: jax.Array, direction: str, gradient: str
+  log_importance: jax.Array, scores: jax.Array, mask: jax.Array, direction: str, gradient: str
 ) -> jax.Array:
   """KL between importance and what the summary drew on, [B] float32.
 
@@ -169,14 +174,16 @@ def importance_kl(output: ModelOutput, batch: Batch) -> jax.Array:
   paragraphs = sum_to_parents(sentences.reshape(batch.sentences.slot.shape), batch.sentences)
   sections = sum_to_parents(paragraphs.reshape(batch.paragraphs.slot.shape), batch.paragraphs)
   total = 0.0
-  for labels, log_importance in zip((sentences, paragraphs, sections), output.encoded.importance.levels()):
+  for labels, log_importance in zip(
+    (sentences, paragraphs, sections), output.encoded.importance.levels()
+  ):
     log_labels = jnp.log(jnp.maximum(labels, SMALL))
     total += jnp.where(labels > 0, labels * (log_labels - log_importance), 0.0).sum(-1)
   return total / NUM_LEVELS
 
 
 def loss_terms(
-    output: ModelOutput, batch: Batch, bucket: Bucket, config: LossConfig, copy: bool
+  output: ModelOutput, batch: Batch, bucket: Bucket, config: LossConfig, copy: bool
 ) -> dict[str, jax.Array]:
   """Every term of every level, summed over its tokens or documents (not yet divided).
 
@@ -201,8 +208,11 @@ def loss_terms(
     mean_scores = output.unit_scores[covered][:, units].sum(1)  # [B, n]
     mean_scores = mean_scores / jnp.maximum(tokens.sum(-1, keepdims=True), 1.0)
     coverage = coverage_kl(
-        output.encoded.importance.levels()[covered], mean_scores, masks[covered],
-        config.coverage_direction, config.coverage_gradient,
+      output.encoded.importance.levels()[covered],
+      mean_scores,
+      masks[covered],
+      config.coverage_direction,
+      config.coverage_gradient,
     )
     terms[f"coverage/{name}"] = jnp.where(present, coverage, 0.0).sum()
     by_unit = output.unit_scores[level][:, units] / jnp.maximum(tokens, 1.0)[..., None]
@@ -229,11 +239,12 @@ def total_loss(terms: dict[str, jax.Array], config: LossConfig, step) -> jax.Arr
   """Weighs the normalised terms at a step of training."""
   ramp = config.ramp(step)
   weights = {
-      "ce": 1.0, "coverage": ramp * config.coverage, "twice": ramp * config.twice,
-      "diversity": ramp * config.diversity,
+    "ce": 1.0,
+    "coverage": ramp * config.coverage,
+    "twice": ramp * config.twice,
+    "diversity": ramp * config.diversity,
   }
   total = config.importance * terms["importance"]
-  for alpha, level in zip(config.level_weights, LEVELS):
+  for alpha, level in zip(config.level_weights, LEVELS, strict=True):
     total += alpha * sum(weight * terms[f"{term}/{level}"] for term, weight in weights.items())
   return total
-

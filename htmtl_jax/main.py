@@ -54,8 +54,9 @@ def _train(config: Any, arguments: flags.FlagValues) -> int:
 
   status = train.run_train(config, arguments.workdir)
   if status == "interrupted":
-    print(f"{_PROGRAM}: interrupted and saved; run the same command again to go on",
-          file=sys.stderr)
+    print(
+      f"{_PROGRAM}: interrupted and saved; run the same command again to go on", file=sys.stderr
+    )
     return EXIT_INTERRUPTED
   return EXIT_OK
 
@@ -63,8 +64,9 @@ def _train(config: Any, arguments: flags.FlagValues) -> int:
 def _evaluate(config: Any, arguments: flags.FlagValues) -> int:
   from htmtl_jax import evaluate
 
-  evaluate.run_evaluate(config, arguments.workdir, split=arguments.split,
-                        checkpoint=arguments.checkpoint)
+  evaluate.run_evaluate(
+    config, arguments.workdir, split=arguments.split, checkpoint=arguments.checkpoint
+  )
   return EXIT_OK
 
 
@@ -73,8 +75,9 @@ def _summarize(config: Any, arguments: flags.FlagValues) -> int:
 
   if not pathlib.Path(arguments.input).exists():
     raise UserError(f"--input={arguments.input} not found; give a file or a folder")
-  summarize.run_summarize(config, arguments.workdir, arguments.input, arguments.output,
-                          checkpoint=arguments.checkpoint)
+  summarize.run_summarize(
+    config, arguments.workdir, arguments.input, arguments.output, checkpoint=arguments.checkpoint
+  )
   return EXIT_OK
 
 
@@ -101,15 +104,25 @@ class Mode:
 
 
 MODES = {
-    "train": Mode(
-        _train, "train, going on where the workdir's run stopped; evaluate at the end",
-        required=("workdir",), needs_config=True),
-    "evaluate": Mode(
-        _evaluate, "score a trained workdir on held-out documents, beside the baselines",
-        required=("workdir",), optional=("split", "checkpoint"), needs_run=True),
-    "summarize": Mode(
-        _summarize, "summarise your own papers (without --workdir: a LexRank extract)",
-        required=("input",), optional=("workdir", "checkpoint", "output")),
+  "train": Mode(
+    _train,
+    "train, going on where the workdir's run stopped; evaluate at the end",
+    required=("workdir",),
+    needs_config=True,
+  ),
+  "evaluate": Mode(
+    _evaluate,
+    "score a trained workdir on held-out documents, beside the baselines",
+    required=("workdir",),
+    optional=("split", "checkpoint"),
+    needs_run=True,
+  ),
+  "summarize": Mode(
+    _summarize,
+    "summarise your own papers (without --workdir: a LexRank extract)",
+    required=("input",),
+    optional=("workdir", "checkpoint", "output"),
+  ),
 }
 
 
@@ -120,13 +133,19 @@ def _make_flags() -> flags.FlagValues:
   """Returns fresh flags, so that `run` can be called many times in a process."""
   values = flags.FlagValues()
   define = lambda name, default, text: flags.DEFINE_string(
-      name, default, text, flag_values=values, required=False)
-  define("config", None, "config file, configs/NAME.py; one key: --config.SECTION.KEY=VALUE; "
-                         "evaluate and summarize take the workdir's own by default")
+    name, default, text, flag_values=values, required=False
+  )
+  define(
+    "config",
+    None,
+    "config file, configs/NAME.py; one key: --config.SECTION.KEY=VALUE; "
+    "evaluate and summarize take the workdir's own by default",
+  )
   define("workdir", None, "folder of the run: config, checkpoints, metrics, evaluations")
   define("mode", None, " | ".join(MODES))
-  flags.DEFINE_enum("split", "validation", ["validation", "test"], "documents to evaluate on",
-                    flag_values=values)
+  flags.DEFINE_enum(
+    "split", "validation", ["validation", "test"], "documents to evaluate on", flag_values=values
+  )
   define("checkpoint", "best", "best | latest | a step")
   define("input", None, "file or folder to summarise")
   define("output", None, "folder for one JSON a document (default: print only)")
@@ -169,8 +188,9 @@ def _parse_flags(argv: Sequence[str]) -> flags.FlagValues:
   except flags.Error as error:
     raise UserError(f"{' '.join(str(error).split())}; see --help") from None
   if unparsed and not values.help:
-    raise UserError(f"unexpected argument {unparsed[0]!r}; flags are written --name=value, "
-                    "see --help")
+    raise UserError(
+      f"unexpected argument {unparsed[0]!r}; flags are written --name=value, see --help"
+    )
   return values
 
 
@@ -187,8 +207,10 @@ def _check_flags(values: flags.FlagValues) -> Mode:
     if values[name].present and name not in mode.required + mode.optional:
       raise UserError(f"--{name} has no meaning with --mode={values.mode}; leave it out")
   if mode.needs_config and not values.config:
-    raise UserError(f"--config is missing; --mode={values.mode} needs one, "
-                    "for example --config=configs/quickstart.py")
+    raise UserError(
+      f"--config is missing; --mode={values.mode} needs one, "
+      "for example --config=configs/quickstart.py"
+    )
   workdir = pathlib.Path(values.workdir) if values.workdir else None
   if workdir is not None and workdir.exists() and not workdir.is_dir():
     raise UserError(f"--workdir={workdir} is a file; name a folder")
@@ -200,7 +222,7 @@ def _check_flags(values: flags.FlagValues) -> Mode:
 # ----------------------------------------------------------------------- config
 
 
-def _load_config(values: flags.FlagValues, overrides: Sequence[str]) -> Any:
+def _load_config(values: flags.FlagValues, overrides: Sequence[str], mode: Mode) -> Any:
   """Returns the config of `--config`, else the workdir's own, else None.
 
   Raises:
@@ -210,12 +232,16 @@ def _load_config(values: flags.FlagValues, overrides: Sequence[str]) -> Any:
     config = config_lib.load_config(values.config, overrides)
   else:
     config = config_lib.load_saved_config(values.workdir) if values.workdir else None
-    if config is None and values.workdir:
-      raise UserError(f"--workdir={values.workdir} holds no {config_lib.CONFIG_FILE}; "
-                      "give --config, or a workdir that was trained")
+    if config is None and values.workdir and mode.needs_run:
+      raise UserError(
+        f"--workdir={values.workdir} holds no {config_lib.CONFIG_FILE}; "
+        "give --config, or a workdir that was trained"
+      )
     if config is None and overrides:
-      raise UserError(f"--config.{overrides[0].partition('=')[0]} has nothing to change; "
-                      "give --config or a trained --workdir")
+      raise UserError(
+        f"--config.{overrides[0].partition('=')[0]} has nothing to change; "
+        "give --config or a trained --workdir"
+      )
     if config is not None:
       apply_overrides(config, overrides)
   if config is not None:
@@ -231,8 +257,9 @@ def _format_help() -> str:
   lines = []
   for name in ("config", "workdir", "mode", "split", "checkpoint", "input", "output", "help"):
     default = values[name].default
-    lines.append(f"  --{name:<11}{values[name].help}"
-                 + (f" (default: {default})" if default else ""))
+    lines.append(
+      f"  --{name:<11}{values[name].help}" + (f" (default: {default})" if default else "")
+    )
   return _USAGE.format(modes=modes, flags="\n".join(lines) + "\n")
 
 
@@ -252,7 +279,7 @@ def run(argv: Sequence[str]) -> int:
       print(_format_help())
       return EXIT_OK
     mode = _check_flags(values)
-    config = _load_config(values, overrides)
+    config = _load_config(values, overrides, mode)
     # Libraries underneath read absl's global flags, which nobody else parses here.
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()

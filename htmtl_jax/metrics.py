@@ -27,8 +27,9 @@ class MetricWriter:
   `enabled=False` and their calls do nothing.
   """
 
-  def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None,
-               enabled: bool = True):
+  def __init__(
+    self, workdir: str | os.PathLike, resume_step: int | None = None, enabled: bool = True
+  ):
     """Opens the files of a workdir, which is created if need be.
 
     Args:
@@ -50,8 +51,8 @@ class MetricWriter:
       _keep_lines_up_to(path, resume_step)
     self._file = path.open("a", encoding="utf-8")
     self._tensorboard = tensorboardX.SummaryWriter(
-        str(workdir / TENSORBOARD_FOLDER),
-        purge_step=None if resume_step is None else resume_step + 1)
+      str(workdir / TENSORBOARD_FOLDER), purge_step=None if resume_step is None else resume_step + 1
+    )
 
   def __enter__(self) -> "MetricWriter":
     return self

@@ -30,7 +30,8 @@ class OptimizerConfig:
 
   def __post_init__(self):
     for field, value, known in (
-        ("schedule", self.schedule, SCHEDULES), ("name", self.name, OPTIMIZERS)
+      ("schedule", self.schedule, SCHEDULES),
+      ("name", self.name, OPTIMIZERS),
     ):
       if value not in known:
         raise UserError(f"config.optimizer.{field}: {value!r} is not one of {', '.join(known)}")
@@ -45,7 +46,7 @@ def make_schedule(config: OptimizerConfig) -> optax.Schedule:
   peak, warmup = config.learning_rate, config.warmup_steps
   if config.schedule == "cosine":
     return optax.warmup_cosine_decay_schedule(
-        0.0, peak, warmup, max(config.schedule_steps, warmup + 1), peak * config.final_share
+      0.0, peak, warmup, max(config.schedule_steps, warmup + 1), peak * config.final_share
     )
   if config.schedule == "rsqrt":
     start = max(warmup, 1)
@@ -69,11 +70,13 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
   if config.name == "adamw":
     update = optax.adamw(
-        schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix
+      schedule, b1=config.beta1, b2=config.beta2, weight_decay=config.weight_decay, mask=is_matrix
     )
   else:
     update = optax.adafactor(
-        schedule, multiply_by_parameter_scale=False, weight_decay_rate=config.weight_decay or None,
-        weight_decay_mask=is_matrix,
+      schedule,
+      multiply_by_parameter_scale=False,
+      weight_decay_rate=config.weight_decay or None,
+      weight_decay_mask=is_matrix,
     )
   return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)

@@ -33,9 +33,17 @@ class Progress:
   `train 120/400 (30%), 2.1 step/s, 2 min 13 s left, loss 2.31`.
   """
 
-  def __init__(self, total: int, label: str, initial: int = 0, unit: str = "step", *,
-               every_seconds: float = 10.0, stream: TextIO | None = None,
-               clock: Callable[[], float] = time.monotonic):
+  def __init__(
+    self,
+    total: int,
+    label: str,
+    initial: int = 0,
+    unit: str = "step",
+    *,
+    every_seconds: float = 10.0,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ):
     """Starts counting.
 
     Args:
@@ -59,8 +67,14 @@ class Progress:
     if self._stream.isatty():
       import tqdm  # here, because a machine without a terminal may be without it too
 
-      self._bar = tqdm.tqdm(total=total, desc=label, initial=initial, unit=f" {unit}",
-                            file=self._stream, dynamic_ncols=True)
+      self._bar = tqdm.tqdm(
+        total=total,
+        desc=label,
+        initial=initial,
+        unit=f" {unit}",
+        file=self._stream,
+        dynamic_ncols=True,
+      )
 
   def __enter__(self) -> "Progress":
     return self
@@ -106,15 +120,21 @@ class Progress:
     done = self._count - self._initial
     if done > 0 and seconds > 0:
       rate = done / seconds
-      parts.append(f"{rate:.3g} {self._unit}/s" if rate >= 0.1
-                   else f"{1 / rate:.3g} s/{self._unit}")
+      parts.append(
+        f"{rate:.3g} {self._unit}/s" if rate >= 0.1 else f"{1 / rate:.3g} s/{self._unit}"
+      )
       remaining = self._total - self._count
-      parts.append(f"{format_duration(remaining / rate)} left" if remaining > 0
-                   else f"took {format_duration(seconds)}")
+      parts.append(
+        f"{format_duration(remaining / rate)} left"
+        if remaining > 0
+        else f"took {format_duration(seconds)}"
+      )
     if self._postfix:
       parts.append(self._format_postfix())
     return ", ".join(parts)
 
   def _format_postfix(self) -> str:
-    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-                     for name, value in self._postfix.items())
+    return ", ".join(
+      f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+      for name, value in self._postfix.items()
+    )

@@ -14,8 +14,8 @@ import math
 
 import flax.linen as nn
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
 
 from htmtl_jax.errors import UserError
 from htmtl_jax.layout import Batch
@@ -23,22 +23,25 @@ from htmtl_jax.layout import Batch
 MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 
 LOGICAL_RULES = (
-    # weights
-    ("vocab", ("tensor", "fsdp")),  # on one dimension only: a gather from a table cut both ways is rematerialised
-    ("table", None),
-    ("embed", "fsdp"),
-    ("embed_out", None),
-    ("heads", "tensor"),
-    ("head_dim", None),
-    ("qkv", None),
-    ("mlp", "tensor"),
-    ("layers", None),
-    # activations
-    ("act_batch", ("data", "fsdp")),
-    ("act_row", "sequence"),
-    ("act_token", None),
-    ("act_target", None),
-    ("act_embed", None),
+  # weights
+  (
+    "vocab",
+    ("tensor", "fsdp"),
+  ),  # on one dimension only: a gather from a table cut both ways is rematerialised
+  ("table", None),
+  ("embed", "fsdp"),
+  ("embed_out", None),
+  ("heads", "tensor"),
+  ("head_dim", None),
+  ("qkv", None),
+  ("mlp", "tensor"),
+  ("layers", None),
+  # activations
+  ("act_batch", ("data", "fsdp")),
+  ("act_row", "sequence"),
+  ("act_token", None),
+  ("act_target", None),
+  ("act_embed", None),
 )
 
 
@@ -61,18 +64,22 @@ def make_mesh(config: MeshConfig, devices=None) -> Mesh:
   devices = jax.devices() if devices is None else devices
   sizes = [getattr(config, axis) for axis in MESH_AXES]
   if any(size == 0 or size < -1 for size in sizes) or sizes.count(-1) > 1:
-    raise UserError(f"config.mesh: sizes {sizes} must be positive, with -1 (all that are left) at most once")
+    raise UserError(
+      f"config.mesh: sizes {sizes} must be positive, with -1 (all that are left) at most once"
+    )
   known = math.prod(size for size in sizes if size > 0)
   if -1 in sizes:
     sizes[sizes.index(-1)] = max(len(devices) // known, 1)
   if math.prod(sizes) != len(devices):
     wanted = ", ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, sizes))
     raise UserError(
-        f"config.mesh: {wanted} needs {math.prod(sizes)} devices, but there are {len(devices)}; "
-        "change config.mesh so that the product fits"
+      f"config.mesh: {wanted} needs {math.prod(sizes)} devices, but there are {len(devices)}; "
+      "change config.mesh so that the product fits"
     )
   # Auto, written out: the default axis type is Explicit, which linen's constraints reject.
-  return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
+  return jax.make_mesh(
+    tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * len(sizes), devices=devices
+  )
 
 
 def batch_multiple(mesh: Mesh) -> int:
@@ -89,7 +96,7 @@ def batch_shardings(mesh: Mesh, batch: Batch) -> Batch:
   if batch.token_ids.shape[-2] % mesh.shape["sequence"]:
     return shardings
   return shardings.replace(
-      token_ids=rows, tokens=shardings.tokens.replace(slot=rows, position=rows)
+    token_ids=rows, tokens=shardings.tokens.replace(slot=rows, position=rows)
   )
 
 
@@ -138,6 +145,6 @@ def _check(path, shape, sharding, mesh):
     parts = int(np.prod([mesh.shape[axis] for axis in axes]))
     if size % parts:
       raise UserError(
-          f"config.mesh: {path} has {size} along a dimension that {'*'.join(axes)} = {parts} devices "
-          "share; change the model's sizes or the mesh so that it divides"
+        f"config.mesh: {path} has {size} along a dimension that {'*'.join(axes)} = {parts} devices "
+        "share; change the model's sizes or the mesh so that it divides"
       )

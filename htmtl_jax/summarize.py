@@ -16,11 +16,11 @@ Segment ids read "c1.p0.s2": section 1, its first body paragraph, its third sent
 a section's is the sum of its sentences'.
 """
 
+from collections.abc import Sequence
 import json
 import os
 import re
 import textwrap
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -68,26 +68,36 @@ class Summarizer:
     # The references are not an input: a paper that brings its abstract is read like any other.
     tokenized = tokenize_document(document, experiment.tokenizer, experiment.limits, references={})
     _, batch, index = self._inference.pack_one(tokenized)
-    num_pieces = [tokenized.num_pieces] + [0] * (experiment.multiple - 1)
+    # A section that truncation cut off altogether gets no piece: nothing was read of it.
+    places = list(iterate_sentences(document))
+    read = {p.section for p in places[: len(tokenized.sentence_lengths)] if not p.is_heading}
+    eligible = tuple(c for c in eligible_sections(document) if c in read)
+    num_pieces = [len(eligible)] + [0] * (experiment.multiple - 1)
     written = self._inference.write(batch, num_pieces)[0]
     importances, shares = self._inference.explain(tokenized, batch, index, written)
 
-    places = list(iterate_sentences(document))
-    eligible = eligible_sections(document)
     scores = body_scores(document, importances.sentences)
     chosen = extract(
-        scores, document, "paragraph", self._run.word_budgets["paragraph"], eligible,
-        mmr=experiment.config.evaluate.mmr,
+      scores,
+      document,
+      "paragraph",
+      self._run.word_budgets["paragraph"],
+      eligible,
+      mmr=experiment.config.evaluate.mmr,
     )
     summaries = {
-        "sentence": _text(written.pieces["sentence"]),
-        "paragraph": _text(written.pieces["paragraph"]),
-        "section": _by_section(document, eligible, written.pieces["section"]),
+      "sentence": _text(written.pieces["sentence"]),
+      "paragraph": _text(written.pieces["paragraph"]),
+      "section": _by_section(document, eligible, written.pieces["section"]),
     }
     return _make_record(
-        document, "htmtl", summaries, _find_places(document, chosen),
-        _describe_importance(places, importances.sentences),
-        _describe_provenance(places, written.pieces, shares), tokenized.num_truncated,
+      document,
+      "htmtl",
+      summaries,
+      _find_places(document, chosen),
+      _describe_importance(places, importances.sentences),
+      _describe_provenance(places, written.pieces, shares),
+      tokenized.num_truncated,
     )
 
 
@@ -101,32 +111,47 @@ def summarize_without_model(document: Document) -> dict:
   eligible = eligible_sections(document)
   budgets = DEFAULT_WORD_BUDGETS
   pieces = {
-      level: extract(lexrank_scores, document, level, budgets[level], eligible) for level in LEVELS
+    level: extract(lexrank_scores, document, level, budgets[level], eligible) for level in LEVELS
   }
   places = list(iterate_sentences(document))
   body = lexrank_scores([place.text for place in body_places(document)])
   importance = np.zeros(len(places))
-  importance[[i for i, place in enumerate(places) if not place.is_heading]] = body / max(body.sum(), 1e-9)
+  importance[[i for i, place in enumerate(places) if not place.is_heading]] = body / max(
+    body.sum(), 1e-9
+  )
   provenance = []
   for level in LEVELS:
     for i, place in enumerate(_find_places(document, pieces[level])):
-      provenance.append({
-          "level": level, "sentence": i, "text": place.text,
+      provenance.append(
+        {
+          "level": level,
+          "sentence": i,
+          "text": place.text,
           "segments": [{"id": place.sentence_id, "share": 1.0}],
-      })
+        }
+      )
   summaries = {
-      "sentence": _text(pieces["sentence"]),
-      "paragraph": _text(pieces["paragraph"]),
-      "section": _by_section(document, eligible, pieces["section"]),
+    "sentence": _text(pieces["sentence"]),
+    "paragraph": _text(pieces["paragraph"]),
+    "section": _by_section(document, eligible, pieces["section"]),
   }
   return _make_record(
-      document, "lexrank", summaries, _find_places(document, pieces["paragraph"]),
-      _describe_importance(places, importance), provenance, 0,
+    document,
+    "lexrank",
+    summaries,
+    _find_places(document, pieces["paragraph"]),
+    _describe_importance(places, importance),
+    provenance,
+    0,
   )
 
 
 def run_summarize(
-    config, workdir: str | None, input_path: str, output_directory: str | None = None, checkpoint: str = "best"
+  config,
+  workdir: str | None,
+  input_path: str,
+  output_directory: str | None = None,
+  checkpoint: str = "best",
 ) -> list[dict]:
   """Reads a paper or a folder of papers and prints the summaries of each.
 
@@ -141,10 +166,19 @@ def run_summarize(
     The records, in order.
   """
   documents = read_papers(input_path)
-  if workdir and os.path.isdir(os.path.join(workdir, CHECKPOINTS)):
+  if output_directory:
+    try:  # now, not after the first paper
+      os.makedirs(output_directory, exist_ok=True)
+    except OSError as e:
+      raise UserError(
+        f"--output={output_directory} cannot be made ({e.strerror}); give a folder"
+      ) from e
+  if workdir and _has_checkpoint(workdir):
     summarize = Summarizer(workdir, checkpoint, config).summarize
   else:
-    where = f"no trained model in {workdir}" if workdir else "no --workdir with a trained model given"
+    where = (
+      f"no trained model in {workdir}" if workdir else "no --workdir with a trained model given"
+    )
     print(f"{where}: sentences chosen by LexRank, nothing is written by a model\n")
     summarize = summarize_without_model
 
@@ -167,6 +201,13 @@ def run_summarize(
   return records
 
 
+def _has_checkpoint(workdir: str) -> bool:
+  try:
+    return any(name.isdigit() for name in os.listdir(os.path.join(workdir, CHECKPOINTS)))
+  except OSError:
+    return False
+
+
 def write_record(record: dict, directory: str) -> str:
   """Writes one record as DIRECTORY/ID.json, atomically; returns the path."""
   os.makedirs(directory, exist_ok=True)
@@ -182,8 +223,8 @@ def write_record(record: dict, directory: str) -> str:
 def render_record(record: dict, width: int = 100) -> str:
   """The record for a terminal: three summaries and the extract."""
   wrap = lambda text, indent="  ": "\n".join(
-      textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent) or indent
-      for line in (text or "(nothing)").split("\n")
+    textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent) or indent
+    for line in (text or "(nothing)").split("\n")
   )
   label = "" if record["method"] == "htmtl" else " (LexRank extract, no trained model)"
   lines = ["=" * width, (record["title"] or record["id"]) + label, "=" * width]
@@ -191,29 +232,37 @@ def render_record(record: dict, width: int = 100) -> str:
   lines += ["", "In one paragraph", wrap(record["summaries"]["paragraph"].replace("\n", " "))]
   lines += ["", "Section by section"]
   for piece in record["summaries"]["section"]:
-    lines += [f"  {piece['heading'] or '(no heading)'}", wrap(piece["text"].replace("\n", " "), "    ")]
+    lines += [
+      f"  {piece['heading'] or '(no heading)'}",
+      wrap(piece["text"].replace("\n", " "), "    "),
+    ]
   lines += ["", "Most important sentences of the paper, in its own words"]
   shares = {s["id"]: s["importance"] for s in record["importance"]["sentences"]}
   for sentence in record["extractive"]:
     lines.append(wrap(f"[{sentence['id']}, {shares[sentence['id']]:.1%}] {sentence['text']}"))
   if record["truncated_tokens"]:
-    lines += ["", f"The last {record['truncated_tokens']:,} tokens exceed data.max_input_tokens and were not read."]
+    lines += [
+      "",
+      f"The last {record['truncated_tokens']:,} tokens exceed data.max_input_tokens and were not read.",
+    ]
   return "\n".join(lines) + "\n"
 
 
 # ------------------------------------------------------------------ parts of a record
 
 
-def _make_record(document, method, summaries, extractive, importance, provenance, num_truncated) -> dict:
+def _make_record(
+  document, method, summaries, extractive, importance, provenance, num_truncated
+) -> dict:
   return {
-      "id": document.id,
-      "title": document.title,
-      "method": method,
-      "summaries": summaries,
-      "extractive": [{"id": place.sentence_id, "text": place.text} for place in extractive],
-      "importance": importance,
-      "provenance": provenance,
-      "truncated_tokens": int(num_truncated),
+    "id": document.id,
+    "title": document.title,
+    "method": method,
+    "summaries": summaries,
+    "extractive": [{"id": place.sentence_id, "text": place.text} for place in extractive],
+    "importance": importance,
+    "provenance": provenance,
+    "truncated_tokens": int(num_truncated),
   }
 
 
@@ -259,26 +308,34 @@ def _describe_importance(places: list[SentencePlace], sentences: np.ndarray) -> 
     sections[place.section_id] = sections.get(place.section_id, 0.0) + float(value)
     headings.setdefault(place.section_id, place.text if place.is_heading else "")
   return {
-      "sections": [{"id": i, "heading": headings[i], "importance": v} for i, v in sections.items()],
-      "paragraphs": [{"id": i, "importance": v} for i, v in paragraphs.items()],
-      "sentences": [
-          {"id": place.sentence_id, "text": place.text, "importance": float(value)}
-          for place, value in zip(places, padded)
-      ],
+    "sections": [{"id": i, "heading": headings[i], "importance": v} for i, v in sections.items()],
+    "paragraphs": [{"id": i, "importance": v} for i, v in paragraphs.items()],
+    "sentences": [
+      {"id": place.sentence_id, "text": place.text, "importance": float(value)}
+      for place, value in zip(places, padded)
+    ],
   }
 
 
-def _describe_provenance(places, pieces_by_level: dict, shares_by_level: list[list[np.ndarray]]) -> list[dict]:
+def _describe_provenance(
+  places, pieces_by_level: dict, shares_by_level: list[list[np.ndarray]]
+) -> list[dict]:
   """For each summary sentence the sentences of the paper it drew on, largest share first."""
   provenance = []
   for level, shares in zip(LEVELS, shares_by_level):
     sentences = [s for piece in pieces_by_level[level] for s in piece]
     for i, (text, share) in enumerate(zip(sentences, shares)):
       order = np.argsort(-share, kind="stable")[:MAX_SEGMENTS]
-      provenance.append({
-          "level": level, "sentence": i, "text": text,
+      provenance.append(
+        {
+          "level": level,
+          "sentence": i,
+          "text": text,
           "segments": [
-              {"id": places[j].sentence_id, "share": float(share[j])} for j in order if share[j] >= MIN_SHARE
+            {"id": places[j].sentence_id, "share": float(share[j])}
+            for rank, j in enumerate(order)
+            if rank == 0 or share[j] >= MIN_SHARE
           ],
-      })
+        }
+      )
   return provenance

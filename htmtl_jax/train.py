@@ -17,7 +17,13 @@ from htmtl_jax.data.packing import real_token_share
 from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.errors import UserError
-from htmtl_jax.experiment import CHECKPOINTS, Experiment, keep_vocabulary, make_experiment
+from htmtl_jax.experiment import (
+  CHECKPOINTS,
+  Experiment,
+  check_numbers,
+  keep_vocabulary,
+  make_experiment,
+)
 from htmtl_jax.flops import count_matmul_flops, peak_flops
 from htmtl_jax.metrics import MetricWriter
 from htmtl_jax.optimizer import make_optimizer, make_schedule
@@ -29,9 +35,22 @@ from htmtl_jax.validate import Validator
 
 # Keys that may differ when a run is resumed: they do not change its trajectory.
 MAY_DIFFER = (
-    "train.num_steps", "train.log_every", "train.checkpoint_every", "train.evaluate_every",
-    "train.keep_latest", "train.evaluate_at_end", "train.validation_documents", "evaluate", "decode",
-    "mesh", "data.prepared", "data.processes", "model.remat", "model.query_chunk",
+  "train.num_steps",
+  "train.log_every",
+  "train.checkpoint_every",
+  "train.evaluate_every",
+  "train.keep_latest",
+  "train.evaluate_at_end",
+  "train.validation_documents",
+  "evaluate",
+  "decode",
+  # Where the corpus lies; that it is the same one is checked by its content.
+  "mesh",
+  "data.path",
+  "data.prepared",
+  "data.processes",
+  "model.remat",
+  "model.query_chunk",
 )
 
 
@@ -51,20 +70,27 @@ def run_train(config, workdir: str) -> str:
       when the loss is not finite any more.
   """
   # ---- the config, and that of the run that may be here already
-  os.makedirs(workdir, exist_ok=True)
+  try:
+    os.makedirs(workdir, exist_ok=True)
+  except OSError as e:
+    raise UserError(
+      f"--workdir={workdir} cannot be made ({e.strerror}); give a folder one can write to"
+    ) from e
   saved = load_saved_config(workdir)
   if saved is not None:
     check_resume(saved, config, MAY_DIFFER)
 
-  if config.train.accumulate < 1 or min(config.train.log_every, config.train.checkpoint_every, config.train.evaluate_every) < 1:
-    raise UserError("config.train: accumulate, log_every, checkpoint_every and evaluate_every must be at least 1")
+  check_numbers(config)
 
   # ---- documents, prepared once
   corpus = prepare_corpus(config, prepared_directory(config, workdir))
   experiment = make_experiment(config, corpus.tokenizer)
+  _check_references(corpus)
   save_config(config, workdir)
   keep_vocabulary(workdir, corpus)
-  train_split = PackedSplit(corpus.split("train"), experiment.buckets, config.train.batch_token_rows)
+  train_split = PackedSplit(
+    corpus.split("train"), experiment.buckets, config.train.batch_token_rows
+  )
   validator = Validator(experiment, corpus)
 
   # ---- model and state, restored where there is a checkpoint
@@ -75,23 +101,25 @@ def run_train(config, workdir: str) -> str:
     step, state, position = restored
     if position["corpus"] != corpus.statistics["settings"]:
       raise UserError(
-          f"the corpus is not the one that the run in {workdir} was trained on; put it back, or use a new --workdir"
+        f"the corpus is not the one that the run in {workdir} was trained on; put it back, or use a new --workdir"
       )
   else:
     step, state = 0, init_state()
 
   # ---- the loop
   with (
-      store,
-      MetricWriter(workdir, resume_step=step, enabled=jax.process_index() == 0) as writer,
-      Progress(max(config.train.num_steps, step), "train", initial=step) as progress,
-      _Interruption() as interruption,
+    store,
+    MetricWriter(workdir, resume_step=step, enabled=jax.process_index() == 0) as writer,
+    Progress(max(config.train.num_steps, step), "train", initial=step) as progress,
+    _Interruption() as interruption,
   ):
     progress.say(_describe(experiment, train_split, state))
     if restored:
       progress.say(f"resuming at step {step}")
     steps = _CompiledSteps(experiment, shardings, progress)
-    batches = train_split.training_batches(config.seed, start=step, multiple=experiment.training_multiple)
+    batches = train_split.training_batches(
+      config.seed, start=step, multiple=experiment.training_multiple
+    )
     schedule = make_schedule(experiment.optimizer_config)
     window = _Window()
     losses = _LossWatch(train_split, store)
@@ -106,7 +134,8 @@ def run_train(config, workdir: str) -> str:
       device_batch = put_batch(batch, experiment.mesh)
       state, metrics = steps(bucket, state, device_batch)
       step += 1
-      losses.follow(step, metrics["loss"], indices)
+      # The loss is that of the parameters before the update; their norm after it counts too.
+      losses.follow(step, metrics["loss"] + 0 * metrics["parameter_norm"], indices)
       window.add(batch, steps.flops[bucket])
       progress.update(**({} if math.isnan(losses.last) else {"loss": round(losses.last, 3)}))
 
@@ -121,7 +150,7 @@ def run_train(config, workdir: str) -> str:
       if step % config.train.evaluate_every == 0 or at_end:
         results = validator.evaluate(state.params, step)
         writer.write(step, results, kind="eval")
-        metric = results["eval/ce/paragraph"]
+        metric = results.get("eval/ce/paragraph")
         progress.say(f"step {step}: " + validator.describe(results))
         window.restart()
       if metric is not None or step % config.train.checkpoint_every == 0:
@@ -160,18 +189,25 @@ class _CompiledSteps:
     if bucket in self._steps:
       return self._steps[bucket](state, batch)
     sizes = experiment.buckets[bucket]
-    forward = lambda params, batch: experiment.model.apply({"params": params}, batch, sizes.units).log_probs
+    forward = lambda params, batch: (
+      experiment.model.apply({"params": params}, batch, sizes.units).log_probs
+    )
     self.flops[bucket] = 3 * count_matmul_flops(forward, state.params, batch)
     self._steps[bucket] = make_train_step(
-        experiment.model, make_optimizer(experiment.optimizer_config), experiment.loss_config, sizes,
-        experiment.mesh, self._shardings, seed=experiment.config.seed,
-        accumulate=experiment.config.train.accumulate,
+      experiment.model,
+      make_optimizer(experiment.optimizer_config),
+      experiment.loss_config,
+      sizes,
+      experiment.mesh,
+      self._shardings,
+      seed=experiment.config.seed,
+      accumulate=experiment.config.train.accumulate,
     )
     start = time.monotonic()
     result = jax.block_until_ready(self._steps[bucket](state, batch))
     self._progress.say(
-        f"compiled the step for {batch.token_ids.shape[0]} documents of up to {sizes.tokens:,} tokens "
-        f"in {format_duration(time.monotonic() - start)}: {self.flops[bucket] / 1e9:,.1f} GFLOP a step"
+      f"compiled the step for {batch.token_ids.shape[0]} documents of up to {sizes.tokens:,} tokens "
+      f"in {format_duration(time.monotonic() - start)}: {self.flops[bucket] / 1e9:,.1f} GFLOP a step"
     )
     return result
 
@@ -214,8 +250,8 @@ class _LossWatch:
     latest = self._store.latest_step()
     good = f"the last good checkpoint is step {latest}" if latest else "there is no checkpoint yet"
     raise UserError(
-        f"the loss is {self.last} at step {step}, in the batch of {ids}; {good}; lower "
-        "config.optimizer.learning_rate or look at these documents, in a new --workdir"
+      f"the loss is {self.last} at step {step}, in the batch of {ids}; {good}; lower "
+      "config.optimizer.learning_rate or look at these documents, in a new --workdir"
     )
 
 
@@ -229,7 +265,13 @@ class _Window:
     self.restart()
 
   def restart(self):
-    self._start, self._steps, self._tokens, self._flops, self._share = time.monotonic(), 0, 0.0, 0.0, 0.0
+    self._start, self._steps, self._tokens, self._flops, self._share = (
+      time.monotonic(),
+      0,
+      0.0,
+      0.0,
+      0.0,
+    )
 
   def add(self, batch, flops):
     self._steps += 1
@@ -242,9 +284,9 @@ class _Window:
     seconds = max(time.monotonic() - self._start, 1e-9)
     steps = max(self._steps, 1)
     values = {
-        "speed/steps_per_second": self._steps / seconds,
-        "speed/tokens_per_second": self._tokens / seconds,
-        "speed/real_token_share": self._share / steps,
+      "speed/steps_per_second": self._steps / seconds,
+      "speed/tokens_per_second": self._tokens / seconds,
+      "speed/real_token_share": self._share / steps,
     }
     if self._peak:
       values["speed/mfu"] = self._flops / seconds / self._peak
@@ -276,14 +318,24 @@ class _Interruption:
     self.requested = True
 
 
+def _check_references(corpus) -> None:
+  references = corpus.statistics["splits"]["train"]["references"]
+  if all(reference["mean_words"] is None for reference in references.values()):
+    raise UserError(
+      f"no document of the training split prepared in {corpus.directory} has an abstract or another "
+      'reference summary, so there is nothing to learn; give documents an "abstract"'
+    )
+
+
 def _describe(experiment: Experiment, split: PackedSplit, state) -> str:
   shape = " ".join(f"{axis}={size}" for axis, size in experiment.mesh.shape.items())
   counts = np.bincount(split.bucket_of, minlength=len(split.buckets))
   buckets = ", ".join(
-      f"{count} in {bucket.token_rows} rows (batches of {size})"
-      for bucket, count, size in zip(split.buckets, counts, split.batch_sizes) if count
+    f"{count} in {bucket.token_rows} rows (batches of {size})"
+    for bucket, count, size in zip(split.buckets, counts, split.batch_sizes)
+    if count
   )
   return (
-      f"{count_parameters(state.params):,} parameters on {jax.device_count()} "
-      f"{jax.devices()[0].platform} device(s), mesh {shape}; {len(split.documents):,} documents: {buckets}"
+    f"{count_parameters(state.params):,} parameters on {jax.device_count()} "
+    f"{jax.devices()[0].platform} device(s), mesh {shape}; {len(split.documents):,} documents: {buckets}"
   )

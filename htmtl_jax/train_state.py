@@ -21,7 +21,12 @@ class TrainState:
 
 
 def make_state(
-    model: Htmtl, optimizer: optax.GradientTransformation, batch: Batch, num_units: int, mesh, seed: int
+  model: Htmtl,
+  optimizer: optax.GradientTransformation,
+  batch: Batch,
+  num_units: int,
+  mesh,
+  seed: int,
 ):
   """Initialises the state directly in its shardings; no device ever holds all of it.
 
@@ -49,8 +54,9 @@ def make_state(
   boxed = jax.eval_shape(initialise, key)
   shardings = state_shardings(mesh, boxed)
   abstract = jax.tree.map(
-      lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
-      nn.unbox(boxed), shardings,
+    lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
+    nn.unbox(boxed),
+    shardings,
   )
   compiled = jax.jit(lambda key: nn.unbox(initialise(key)), out_shardings=shardings)
 

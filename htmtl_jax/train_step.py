@@ -1,7 +1,7 @@
 """One step of training, and of validation: pure functions of (state, batch)."""
 
-import functools
 from collections.abc import Callable
+import functools
 
 import flax.linen as nn
 import jax
@@ -9,15 +9,29 @@ import jax.numpy as jnp
 import optax
 
 from htmtl_jax.layout import Batch, Bucket
-from htmtl_jax.losses import LossConfig, LossWeights, count_weights, loss_terms, normalise_terms, total_loss
+from htmtl_jax.losses import (
+  LossConfig,
+  LossWeights,
+  count_weights,
+  loss_terms,
+  normalise_terms,
+  total_loss,
+)
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.sharding import LOGICAL_RULES, replicated
 from htmtl_jax.train_state import TrainState
 
 
 def make_train_step(
-    model: Htmtl, optimizer: optax.GradientTransformation, loss_config: LossConfig, bucket: Bucket,
-    mesh, shardings, *, seed: int, accumulate: int = 1,
+  model: Htmtl,
+  optimizer: optax.GradientTransformation,
+  loss_config: LossConfig,
+  bucket: Bucket,
+  mesh,
+  shardings,
+  *,
+  seed: int,
+  accumulate: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
   """Compiles the step for one bucket: gradients of the joint loss, one optimiser update.
 
@@ -31,8 +45,12 @@ def make_train_step(
 
   def piece_loss(params, batch, weights, step, key):
     output = model.apply(
-        {"params": params}, batch, bucket.units, loss_config.importance_ramp(step),
-        deterministic=model.config.dropout == 0, rngs={"dropout": key},
+      {"params": params},
+      batch,
+      bucket.units,
+      loss_config.importance_ramp(step),
+      deterministic=model.config.dropout == 0,
+      rngs={"dropout": key},
     )
     terms = loss_terms(output, batch, bucket, loss_config, model.config.copy)
     terms = normalise_terms(terms, weights)
@@ -60,12 +78,13 @@ def make_train_step(
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = {
-        "loss": loss, **terms,
-        "gradient_norm": optax.global_norm(gradients),
-        "parameter_norm": optax.global_norm(params),
-        "update_norm": optax.global_norm(updates),
-        "input_tokens": batch.tokens.mask.sum().astype(jnp.float32),
-        "target_tokens": batch.targets.mask.sum().astype(jnp.float32),
+      "loss": loss,
+      **terms,
+      "gradient_norm": optax.global_norm(gradients),
+      "parameter_norm": optax.global_norm(params),
+      "update_norm": optax.global_norm(updates),
+      "input_tokens": batch.tokens.mask.sum().astype(jnp.float32),
+      "target_tokens": batch.targets.mask.sum().astype(jnp.float32),
     }
     return TrainState(state.step + 1, params, opt_state), metrics
 
@@ -74,7 +93,7 @@ def make_train_step(
 
 
 def make_eval_step(
-    model: Htmtl, loss_config: LossConfig, bucket: Bucket, mesh
+  model: Htmtl, loss_config: LossConfig, bucket: Bucket, mesh
 ) -> Callable[[dict, jax.Array, Batch], tuple[dict, LossWeights, jax.Array]]:
   """Compiles the validation step for one bucket.
 
@@ -85,7 +104,7 @@ def make_eval_step(
 
   def step(params, step_number, batch: Batch):
     output = model.apply(
-        {"params": params}, batch, bucket.units, loss_config.importance_ramp(step_number)
+      {"params": params}, batch, bucket.units, loss_config.importance_ramp(step_number)
     )
     terms = loss_terms(output, batch, bucket, loss_config, model.config.copy)
     return terms, count_weights(batch), output.encoded.importance.sentences

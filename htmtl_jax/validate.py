@@ -24,7 +24,9 @@ class Validator:
     if limit:
       documents = [documents[i] for i in range(min(limit, len(documents)))]
     self._experiment = experiment
-    self._split = PackedSplit(documents, experiment.buckets, experiment.config.train.batch_token_rows)
+    self._split = PackedSplit(
+      documents, experiment.buckets, experiment.config.train.batch_token_rows
+    )
     self._steps = {}
 
   def evaluate(self, params, step: int) -> dict[str, float]:
@@ -34,7 +36,7 @@ class Validator:
     for bucket, indices, batch, pieces in self._split.evaluation_batches(experiment.multiple):
       if bucket not in self._steps:
         self._steps[bucket] = make_eval_step(
-            experiment.model, experiment.loss_config, experiment.buckets[bucket], experiment.mesh
+          experiment.model, experiment.loss_config, experiment.buckets[bucket], experiment.mesh
         )
       result = self._steps[bucket](params, jnp.asarray(step), put_batch(batch, experiment.mesh))
       terms, counts, log_importance = jax.device_get(result)
@@ -44,6 +46,9 @@ class Validator:
 
     terms = normalise_terms(sums, weights)
     results = {f"eval/{name}": float(value) for name, value in terms.items()}
+    for level, tokens in zip(LEVELS, weights.tokens):
+      if not tokens:  # no reference at this level: zero would look like a perfect score
+        del results[f"eval/ce/{level}"]
     results["eval/loss"] = float(total_loss(terms, experiment.loss_config, step))
     if judged:
       results["eval/sentence_auc"] = mean_sentence_auc(judged)
@@ -51,7 +56,7 @@ class Validator:
 
   def describe(self, results: dict[str, float]) -> str:
     """One line for people."""
-    losses = " / ".join(f"{results[f'eval/ce/{level}']:.3f}" for level in LEVELS)
+    losses = " / ".join(f"{results.get(f'eval/ce/{level}', float('nan')):.3f}" for level in LEVELS)
     line = f"validation cross-entropy {losses} ({' / '.join(LEVELS)})"
     if "eval/sentence_auc" in results:
       line += f", importance AUC {results['eval/sentence_auc']:.3f}"

@@ -22,15 +22,15 @@ def advance(hidden, token, position):
 
 
 class BeamSearchTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     rng = np.random.default_rng(0)
     logits = 2 * rng.normal(size=(B, G, STATES, V))
     self.table = (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype(np.float32)
 
-  def search(self, beam_size, alpha=0.0, constrain=None, table=None, max_length=T,
-             max_lengths=MAX_LENGTHS):
+  def search(
+    self, beam_size, alpha=0.0, constrain=None, table=None, max_length=T, max_lengths=MAX_LENGTHS
+  ):
     table = jnp.asarray(self.table if table is None else table)
 
     def step(ids, previous, position, cache):
@@ -39,7 +39,7 @@ class BeamSearchTest(parameterized.TestCase):
       agrees = jnp.where(position > 1, previous == last, True)
       hidden = advance(hidden, ids, position)
       log_probs = table[
-          jnp.arange(B)[:, None, None], jnp.arange(len(max_lengths))[None, :, None], hidden
+        jnp.arange(B)[:, None, None], jnp.arange(len(max_lengths))[None, :, None], hidden
       ]
       return jnp.where(agrees[..., None], log_probs, NEVER), (hidden, ids)
 
@@ -47,11 +47,21 @@ class BeamSearchTest(parameterized.TestCase):
       return jax.tree.map(lambda x: jnp.take_along_axis(x, parents, axis=2), cache)
 
     zeros = jnp.zeros((B, len(max_lengths), beam_size), jnp.int32)
-    run = jax.jit(functools.partial(
-        beam_search, step, reorder, constrain or (lambda log_probs, ids, position: log_probs),
-        batch_size=B, max_lengths=jnp.asarray(max_lengths), beam_size=beam_size,
-        max_length=max_length, alpha=alpha, bos_id=BOS, eos_id=EOS,
-    ))
+    run = jax.jit(
+      functools.partial(
+        beam_search,
+        step,
+        reorder,
+        constrain or (lambda log_probs, ids, position: log_probs),
+        batch_size=B,
+        max_lengths=jnp.asarray(max_lengths),
+        beam_size=beam_size,
+        max_length=max_length,
+        alpha=alpha,
+        bos_id=BOS,
+        eos_id=EOS,
+      )
+    )
     return jax.tree.map(np.asarray, run((zeros, zeros)))
 
   def log_prob_of(self, b, g, ids, table=None):
@@ -75,7 +85,7 @@ class BeamSearchTest(parameterized.TestCase):
     self.assertEqual(result.ids[b, g].tolist(), [*ids, *[0] * (T - length)])
     self.assertAlmostEqual(float(result.scores[b, g]), score, places=4)
     self.assertAlmostEqual(
-        float(result.log_probs[b, g]), score * length_penalty(length, alpha), places=4
+      float(result.log_probs[b, g]), score * length_penalty(length, alpha), places=4
     )
 
   @parameterized.parameters(0.0, 0.8, 2.0)
@@ -84,8 +94,8 @@ class BeamSearchTest(parameterized.TestCase):
     for b in range(B):
       for g in range(G):
         score, ids = max(
-            (self.log_prob_of(b, g, s) / ((5 + len(s)) / 6) ** alpha, s)
-            for s in self.sequences(MAX_LENGTHS[g])
+          (self.log_prob_of(b, g, s) / ((5 + len(s)) / 6) ** alpha, s)
+          for s in self.sequences(MAX_LENGTHS[g])
         )
         self.assert_result(result, b, g, ids, score, alpha)
 
@@ -99,8 +109,8 @@ class BeamSearchTest(parameterized.TestCase):
     live, finished = [(0.0, ())], []
     for _ in range(max_length):
       candidates = sorted(
-          ((self.log_prob_of(b, g, (*ids, v)), (*ids, v)) for _, ids in live for v in range(V)),
-          reverse=True,
+        ((self.log_prob_of(b, g, (*ids, v)), (*ids, v)) for _, ids in live for v in range(V)),
+        reverse=True,
       )
       for total, ids in candidates[:beam_size]:
         if ids[-1] == EOS:
@@ -141,7 +151,7 @@ class BeamSearchTest(parameterized.TestCase):
       for g in range(G):
         length = MAX_LENGTHS[g]
         total, ids = max(
-            (self.log_prob_of(b, g, s), s) for s in itertools.product(words, repeat=length)
+          (self.log_prob_of(b, g, s), s) for s in itertools.product(words, repeat=length)
         )
         self.assert_result(result, b, g, ids, total / ((5 + length) / 6) ** 0.8, 0.8)
 
@@ -155,7 +165,7 @@ class BeamSearchTest(parameterized.TestCase):
     for b in range(B):
       for g in range(G):
         total, ids = max(
-            (self.log_prob_of(b, g, s), s) for s in self.sequences(MAX_LENGTHS[g]) if len(s) >= 3
+          (self.log_prob_of(b, g, s), s) for s in self.sequences(MAX_LENGTHS[g]) if len(s) >= 3
         )
         self.assert_result(result, b, g, ids, total, 0.0)
 
@@ -172,7 +182,6 @@ class BeamSearchTest(parameterized.TestCase):
 
 
 class NgramTest(parameterized.TestCase):
-
   @parameterized.parameters(2, 3, 4)
   def test_blocks_what_a_python_loop_blocks(self, size):
     rng = np.random.default_rng(size)

@@ -50,16 +50,21 @@ def _write_corpus(path: pathlib.Path, count: int) -> None:
   with open(path, "w", encoding="utf-8") as f:
     for index in range(count):
       document = generate_document(index, "train", seed=0)
-      f.write(json.dumps({
-          "id": document.id,
-          "title": document.title,
-          "abstract": [" ".join(paragraph) for paragraph in document.abstract],
-          "summaries": {kind: " ".join(text) for kind, text in document.summaries.items()},
-          "sections": [
+      f.write(
+        json.dumps(
+          {
+            "id": document.id,
+            "title": document.title,
+            "abstract": [" ".join(paragraph) for paragraph in document.abstract],
+            "summaries": {kind: " ".join(text) for kind, text in document.summaries.items()},
+            "sections": [
               {"heading": s.heading, "paragraphs": [" ".join(p) for p in s.paragraphs]}
               for s in document.sections
-          ],
-      }) + "\n")
+            ],
+          }
+        )
+        + "\n"
+      )
 
 
 def _make_folder(test: absltest.TestCase) -> pathlib.Path:
@@ -85,27 +90,44 @@ def _numbers(value) -> list[float]:
 
 
 class EndToEndTest(absltest.TestCase):
-
   def test_prepare_run_and_score(self):
     folder = _make_folder(self)
     _write_corpus(folder / "papers.jsonl", 30)
     prepared, output = folder / "prepared", folder / "out"
-    status = accelerator.main([
-        "prepare", f"--corpus={folder / 'papers.jsonl'}", f"--output={prepared}", "--tiny",
+    status = accelerator.main(
+      [
+        "prepare",
+        f"--corpus={folder / 'papers.jsonl'}",
+        f"--output={prepared}",
+        "--tiny",
         "--processes=1",
-    ])
+      ]
+    )
     self.assertEqual(status, 0)
 
     done = subprocess.run(
-        [sys.executable, "-c", _BARE, str(_ROOT), "run", f"--prepared={prepared}.tar.xz",
-         f"--output={output}", "--tiny", "--beam_size=1", "--date=2000-01-02"],
-        env=_environment(), capture_output=True, text=True, timeout=900,
+      [
+        sys.executable,
+        "-c",
+        _BARE,
+        str(_ROOT),
+        "run",
+        f"--prepared={prepared}.tar.xz",
+        f"--output={output}",
+        "--tiny",
+        "--beam_size=1",
+        "--date=2000-01-02",
+      ],
+      env=_environment(),
+      capture_output=True,
+      text=True,
+      timeout=900,
     )
     self.assertEqual(done.returncode, 0, done.stderr)
     record = json.loads((output / report.JSON_FILE).read_text("utf-8"))
     self.assertEqual(
-        {name: section["status"] for name, section in record["sections"].items()},
-        dict.fromkeys(SECTIONS, "done"),
+      {name: section["status"] for name, section in record["sections"].items()},
+      dict.fromkeys(SECTIONS, "done"),
     )
     self.assertEqual(record["date"], "2000-01-02")
     self.assertNotIn(str(folder), (output / report.JSON_FILE).read_text("utf-8"))
@@ -119,7 +141,7 @@ class EndToEndTest(absltest.TestCase):
     self.assertContainsSubset(["gradients", "losses"], found)
     step = record["train_step"][0]
     self.assertAlmostEqual(
-        step["source_tokens_per_second"] * step["seconds_per_step"], step["source_tokens"], places=3
+      step["source_tokens_per_second"] * step["seconds_per_step"], step["source_tokens"], places=3
     )
     share = step["source_tokens"] / step["token_slots"]
     self.assertAlmostEqual(step["padding_share"], 1 - share, places=6)
@@ -134,7 +156,7 @@ class EndToEndTest(absltest.TestCase):
     self.assertEqual(accelerator.main(["score", f"--output={output}"]), 0)
     scores = json.loads((output / report.JSON_FILE).read_text("utf-8"))["evaluation"]["scores"]
     self.assertCountEqual(
-        scores["systems"], ["htmtl", "htmtl_extractive", "lead", "lexrank", "oracle"]
+      scores["systems"], ["htmtl", "htmtl_extractive", "lead", "lexrank", "oracle"]
     )
     for level in ("sentence", "paragraph", "section"):
       f = {name: system[level]["rouge1"]["f"] for name, system in scores["systems"].items()}
@@ -146,14 +168,16 @@ class EndToEndTest(absltest.TestCase):
 
 
 class AgreementTest(parameterized.TestCase):
-
   def _outputs(self) -> agreement.Outputs:
     rng = np.random.default_rng(0)
     return agreement.Outputs(
-        log_probs=-rng.random(7), importance=-rng.random(5),
-        losses={"loss": 2.0, "twice/section": 0.0},
-        gradients={"['a']": rng.standard_normal((3, 4)), "['b']": rng.standard_normal(3)},
-        ids=rng.integers(1, 9, (2, 3, 5)), lengths=np.full((2, 3), 5), scores=-rng.random((2, 3)),
+      log_probs=-rng.random(7),
+      importance=-rng.random(5),
+      losses={"loss": 2.0, "twice/section": 0.0},
+      gradients={"['a']": rng.standard_normal((3, 4)), "['b']": rng.standard_normal(3)},
+      ids=rng.integers(1, 9, (2, 3, 5)),
+      lengths=np.full((2, 3), 5),
+      scores=-rng.random((2, 3)),
     )
 
   def _failed(self, outputs, reference, rescored=None) -> list[str]:
@@ -169,13 +193,13 @@ class AgreementTest(parameterized.TestCase):
   def test_one_wrong_quantity_is_named(self, quantity):
     right = self._outputs()
     wrong = {
-        "log_probs": lambda: {"log_probs": right.log_probs * 1.01},
-        "importance": lambda: {"importance": right.importance + np.eye(5)[2] * 0.01},
-        "losses": lambda: {"losses": {"loss": 2.0, "twice/section": 0.001}},
-        "worst_gradient": lambda: {
-            "gradients": {**right.gradients, "['b']": -right.gradients["['b']"]}
-        },
-        "decode_ids": lambda: {"ids": np.where(np.arange(5) == 4, 0, right.ids)},
+      "log_probs": lambda: {"log_probs": right.log_probs * 1.01},
+      "importance": lambda: {"importance": right.importance + np.eye(5)[2] * 0.01},
+      "losses": lambda: {"losses": {"loss": 2.0, "twice/section": 0.001}},
+      "worst_gradient": lambda: {
+        "gradients": {**right.gradients, "['b']": -right.gradients["['b']"]}
+      },
+      "decode_ids": lambda: {"ids": np.where(np.arange(5) == 4, 0, right.ids)},
     }[quantity]()
     failed = self._failed(dataclasses.replace(right, **wrong), right)
     self.assertIn(quantity, failed)
@@ -189,11 +213,13 @@ class AgreementTest(parameterized.TestCase):
   def test_what_is_not_finite_never_agrees(self, value):
     right = self._outputs()
     bad = dataclasses.replace(
-        right, log_probs=np.full(7, value), losses={**right.losses, "loss": value},
-        gradients={**right.gradients, "['a']": np.full((3, 4), value)},
+      right,
+      log_probs=np.full(7, value),
+      losses={**right.losses, "loss": value},
+      gradients={**right.gradients, "['a']": np.full((3, 4), value)},
     )
     self.assertContainsSubset(
-        ["log_probs", "losses", "gradients", "worst_gradient"], self._failed(bad, right)
+      ["log_probs", "losses", "gradients", "worst_gradient"], self._failed(bad, right)
     )
 
   def test_relative_error_by_hand(self):
@@ -208,9 +234,12 @@ class AgreementTest(parameterized.TestCase):
     self.assertEqual(accelerator.main([*prepare, "--processes=1", "--max_documents=24"]), 0)
     row = {"dtype": "float32", "quantity": "losses", "error": 9.0, "tolerance": 1e-3, "ok": False}
     wrong = {
-        "ok": False, "reference": "a stand-in", "documents": 1, "output_tokens": 1,
-        "planted_fault_found_in": ["losses"],
-        "checks": [row],
+      "ok": False,
+      "reference": "a stand-in",
+      "documents": 1,
+      "output_tokens": 1,
+      "planted_fault_found_in": ["losses"],
+      "checks": [row],
     }
     run = ["run", f"--prepared={prepared}", f"--output={folder / 'out'}", "--tiny", "--devices=1"]
     with mock.patch.object(agreement, "check_agreement", return_value=wrong):
@@ -225,16 +254,22 @@ class AgreementTest(parameterized.TestCase):
 
 
 class PartsTest(parameterized.TestCase):
-
   def test_sentences_are_joined_as_for_rouge(self):
     pieces = [["One  two.", " ", "Three\nfour."], [], ["Five."]]
     self.assertEqual(corpus_lib.join_sentences(pieces), rouge.join_sentences(pieces))
 
   def test_pieces_of_fillers_are_left_out_of_every_system(self):
-    baseline = {"levels": {"section": {
-        "reference": "a\nb", "reference_kind": "silver", "fillers": [False, True],
-        "reference_without_fillers": "a", "systems": {"lead": [["l0"], ["l1"]]},
-    }}}
+    baseline = {
+      "levels": {
+        "section": {
+          "reference": "a\nb",
+          "reference_kind": "silver",
+          "fillers": [False, True],
+          "reference_without_fillers": "a",
+          "systems": {"lead": [["l0"], ["l1"]]},
+        }
+      }
+    }
     document = generate_document(0, "train", 0)
     written = {"htmtl": [["h0"], ["h1"], ["h2"]]}
     line = corpus_lib.pair_systems(document, baseline, "section", written)
@@ -254,9 +289,9 @@ class PartsTest(parameterized.TestCase):
     self.assertEqual(parse_skip("training,evaluation"), {"training", "evaluation"})
 
   @parameterized.parameters(
-      (lambda: parse_buckets("32x768,64"), "--buckets=32x768,64"),
-      (lambda: parse_skip("trainng"), "trainng"),
-      (lambda: corpus_lib.read_baselines("nowhere"), "nowhere"),
+    (lambda: parse_buckets("32x768,64"), "--buckets=32x768,64"),
+    (lambda: parse_skip("trainng"), "trainng"),
+    (lambda: corpus_lib.read_baselines("nowhere"), "nowhere"),
   )
   def test_bad_input_is_named(self, call, text):
     with self.assertRaisesRegex(UserError, text):

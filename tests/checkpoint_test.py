@@ -30,17 +30,21 @@ class State:
 def make_state(step: int) -> State:
   keys = jax.random.split(jax.random.PRNGKey(step), 3)
   return State(
-      step=jnp.int32(step),
-      params={"encoder": {"kernel": jax.random.normal(keys[0], (8, 3)),
-                          "scale": jax.random.normal(keys[1], (5,)).astype(jnp.bfloat16)}},
-      opt_state=({"mu": jax.random.normal(keys[2], (8, 3))}, None, jnp.int32(step)),
-      dropout_key=keys[0])
+    step=jnp.int32(step),
+    params={
+      "encoder": {
+        "kernel": jax.random.normal(keys[0], (8, 3)),
+        "scale": jax.random.normal(keys[1], (5,)).astype(jnp.bfloat16),
+      }
+    },
+    opt_state=({"mu": jax.random.normal(keys[2], (8, 3))}, None, jnp.int32(step)),
+    dropout_key=keys[0],
+  )
 
 
 def make_abstract(state, sharding=None):
   sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 
 def truncate_files(folder: pathlib.Path) -> None:
@@ -48,11 +52,10 @@ def truncate_files(folder: pathlib.Path) -> None:
   for path in folder.rglob("*"):
     if path.is_file():
       content = path.read_bytes()
-      path.write_bytes(content[:len(content) // 2])
+      path.write_bytes(content[: len(content) // 2])
 
 
 class CheckpointTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory())) / "checkpoints"
@@ -61,8 +64,9 @@ class CheckpointTest(parameterized.TestCase):
     """Saves steps 1, 2, ... with these metrics and closes the store."""
     with CheckpointStore(self.folder, **options) as store:
       for step, metric in enumerate(metrics, 1):
-        self.assertTrue(store.save(step, make_state(step), {"epoch": 0, "index": 10 * step},
-                                   metric))
+        self.assertTrue(
+          store.save(step, make_state(step), {"epoch": 0, "index": 10 * step}, metric)
+        )
 
   def assert_same_bits(self, actual, expected):
     self.assertEqual(jax.tree.structure(actual), jax.tree.structure(expected))
@@ -73,15 +77,16 @@ class CheckpointTest(parameterized.TestCase):
   # ------------------------------------------------------------------ retention
 
   @parameterized.parameters(
-      # the best is old, in the middle, among the latest; a run without metrics
-      dict(metrics=[0.1, 0.5, 0.3, 0.4], kept=[1, 3, 4], best=1),
-      dict(metrics=[0.5, 0.1, 0.3, 0.2, 0.9], kept=[2, 4, 5], best=2),
-      dict(metrics=[0.5, 0.4, 0.3, 0.2], kept=[3, 4], best=4),
-      dict(metrics=[None, None, None, None], kept=[3, 4], best=None),
-      # a step that was not evaluated is not the best, and is not kept for it
-      dict(metrics=[0.5, None, None, None], kept=[1, 3, 4], best=1),
-      dict(metrics=[0.5, float("nan"), 0.6, 0.7], kept=[1, 3, 4], best=1),
-      dict(metrics=[0.5, float("-inf"), 0.6, 0.7], kept=[1, 3, 4], best=1))
+    # the best is old, in the middle, among the latest; a run without metrics
+    dict(metrics=[0.1, 0.5, 0.3, 0.4], kept=[1, 3, 4], best=1),
+    dict(metrics=[0.5, 0.1, 0.3, 0.2, 0.9], kept=[2, 4, 5], best=2),
+    dict(metrics=[0.5, 0.4, 0.3, 0.2], kept=[3, 4], best=4),
+    dict(metrics=[None, None, None, None], kept=[3, 4], best=None),
+    # a step that was not evaluated is not the best, and is not kept for it
+    dict(metrics=[0.5, None, None, None], kept=[1, 3, 4], best=1),
+    dict(metrics=[0.5, float("nan"), 0.6, 0.7], kept=[1, 3, 4], best=1),
+    dict(metrics=[0.5, float("-inf"), 0.6, 0.7], kept=[1, 3, 4], best=1),
+  )
   def test_keeps_the_latest_two_and_the_best(self, metrics, kept, best):
     self.save_steps(metrics)
     with CheckpointStore(self.folder) as store:
@@ -142,7 +147,8 @@ class CheckpointTest(parameterized.TestCase):
     rows = NamedSharding(mesh, PartitionSpec("fsdp"))
     kernel = abstract.params["encoder"]["kernel"]
     abstract.params["encoder"]["kernel"] = jax.ShapeDtypeStruct(
-        kernel.shape, kernel.dtype, sharding=rows)
+      kernel.shape, kernel.dtype, sharding=rows
+    )
     self.save_steps([0.5])
 
     with CheckpointStore(self.folder) as store:
@@ -195,12 +201,18 @@ class CheckpointTest(parameterized.TestCase):
     self.assert_same_bits(state, make_state(3))
 
   @parameterized.named_parameters(
-      ("truncated_state", lambda step: truncate_files(step / "state")),
-      ("no_state", lambda step: shutil.rmtree(step / "state")),
-      ("empty_metadata", lambda step: (step / "state" / "_METADATA").write_text("")),
-      ("no_data", lambda step: (shutil.rmtree(step / "state" / "d"),
-                                shutil.rmtree(step / "state" / "ocdbt.process_0"))),
-      ("no_position", lambda step: shutil.rmtree(step / "position")))
+    ("truncated_state", lambda step: truncate_files(step / "state")),
+    ("no_state", lambda step: shutil.rmtree(step / "state")),
+    ("empty_metadata", lambda step: (step / "state" / "_METADATA").write_text("")),
+    (
+      "no_data",
+      lambda step: (
+        shutil.rmtree(step / "state" / "d"),
+        shutil.rmtree(step / "state" / "ocdbt.process_0"),
+      ),
+    ),
+    ("no_position", lambda step: shutil.rmtree(step / "position")),
+  )
   def test_a_damaged_newest_falls_back_to_the_previous(self, damage):
     self.save_steps([0.4, 0.6, 0.5])
     damage(self.folder / "3")
@@ -238,13 +250,24 @@ class CheckpointTest(parameterized.TestCase):
         store.resolve("latest")
 
   @parameterized.named_parameters(
-      ("shape", lambda s: s.replace(params={"encoder": {
-          "kernel": jnp.zeros((8, 4)), "scale": jnp.zeros(5, jnp.bfloat16)}}),
-       r"params\.encoder\.kernel is float32\[8, 3\] there and float32\[8, 4\] now"),
-      ("dtype", lambda s: s.replace(step=jnp.float32(0)),
-       r"step is int32\[\] there and float32\[\] now"),
-      ("missing", lambda s: s.replace(params={"encoder": {"kernel": jnp.zeros((8, 3))}}),
-       r"params\.encoder\.scale is bfloat16\[5\] there and absent now"))
+    (
+      "shape",
+      lambda s: s.replace(
+        params={"encoder": {"kernel": jnp.zeros((8, 4)), "scale": jnp.zeros(5, jnp.bfloat16)}}
+      ),
+      r"params\.encoder\.kernel is float32\[8, 3\] there and float32\[8, 4\] now",
+    ),
+    (
+      "dtype",
+      lambda s: s.replace(step=jnp.float32(0)),
+      r"step is int32\[\] there and float32\[\] now",
+    ),
+    (
+      "missing",
+      lambda s: s.replace(params={"encoder": {"kernel": jnp.zeros((8, 3))}}),
+      r"params\.encoder\.scale is bfloat16\[5\] there and absent now",
+    ),
+  )
   def test_another_model_is_a_clear_error_not_a_fallback(self, change, message):
     self.save_steps([0.5, 0.4])
     with CheckpointStore(self.folder) as store:
@@ -273,8 +296,7 @@ class CheckpointTest(parameterized.TestCase):
   def test_metric_and_position_are_readable_json(self):
     self.save_steps([0.25])
     text = (self.folder / "1" / "position" / "metadata").read_text()
-    self.assertEqual(json.loads(text),
-                     {"metric": 0.25, "position": {"epoch": 0, "index": 10}})
+    self.assertEqual(json.loads(text), {"metric": 0.25, "position": {"epoch": 0, "index": 10}})
 
 
 if __name__ == "__main__":

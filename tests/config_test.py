@@ -20,14 +20,21 @@ def make_config() -> ml_collections.ConfigDict:
   config.limit = None
   config.length = ml_collections.config_dict.placeholder(int)
   config.model = ml_collections.ConfigDict(
-      {"num_heads": 4, "dropout_rate": 0.1, "copy_gate": True, "widths": (1, 2),
-       "rates": (0.5, 1.0), "names": ("a", "b"), "empty": ()})
+    {
+      "num_heads": 4,
+      "dropout_rate": 0.1,
+      "copy_gate": True,
+      "widths": (1, 2),
+      "rates": (0.5, 1.0),
+      "names": ("a", "b"),
+      "empty": (),
+    }
+  )
   config.train = ml_collections.ConfigDict({"steps": 100, "log_every_steps": 10})
   return config
 
 
 class ConfigTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
@@ -40,12 +47,17 @@ class ConfigTest(parameterized.TestCase):
 
   def write_pair(self) -> pathlib.Path:
     """Writes configs/base.py and a config that starts from it; returns the latter."""
-    self.write("configs/base.py", """
+    self.write(
+      "configs/base.py",
+      """
         import ml_collections
         def get_config():
           return ml_collections.ConfigDict({"model": {"num_heads": 4}, "seed": 0})
-        """)
-    return self.write("configs/small.py", """
+        """,
+    )
+    return self.write(
+      "configs/small.py",
+      """
         import importlib.util, pathlib
         def get_config():
           path = pathlib.Path(__file__).with_name("base.py")
@@ -55,7 +67,8 @@ class ConfigTest(parameterized.TestCase):
           config = base.get_config()
           config.model.num_heads = 2
           return config
-        """)
+        """,
+    )
 
   # --------------------------------------------------------------- config files
 
@@ -67,32 +80,40 @@ class ConfigTest(parameterized.TestCase):
 
   def test_a_config_may_import_its_neighbours(self):
     self.write("settings_abc/other.py", "VALUE = 5\n")
-    path = self.write("settings_abc/mine.py", """
+    path = self.write(
+      "settings_abc/mine.py",
+      """
         import ml_collections
         from settings_abc import other
         def get_config():
           return ml_collections.ConfigDict({"seed": other.VALUE})
-        """)
+        """,
+    )
     self.assertEqual(config_lib.load_config(path).seed, 5)
 
   @parameterized.named_parameters(
-      ("typo", "configs/smal.py", r"configs/smal\.py not found; in that folder: small\.py"),
-      ("no_suffix", "configs/small", r"not found; in that folder: small\.py"),
-      ("nothing_near", "configs/zzzzzz.py", r"in that folder: base\.py, small\.py"),
-      ("no_folder", "config/small.py", r"there is no folder .*config$"),
-      ("a_folder", "configs", r"is a folder; name a file in it: base\.py, small\.py"))
+    ("typo", "configs/smal.py", r"configs/smal\.py not found; in that folder: small\.py"),
+    ("no_suffix", "configs/small", r"not found; in that folder: small\.py"),
+    ("nothing_near", "configs/zzzzzz.py", r"in that folder: base\.py, small\.py"),
+    ("no_folder", "config/small.py", r"there is no folder .*config$"),
+    ("a_folder", "configs", r"is a folder; name a file in it: base\.py, small\.py"),
+  )
   def test_missing_file_names_what_is_near(self, path, message):
     self.write_pair()
     with self.assertRaisesRegex(UserError, message):
       config_lib.load_config(self.folder / path)
 
   @parameterized.named_parameters(
-      ("no_function", "x = 1\n", r"has no function get_config"),
-      ("not_a_config", "def get_config():\n  return {}\n", r"returned dict"),
-      ("syntax", "x = 1\ndef get_config(:\n", r"line 2 failed: SyntaxError"),
-      ("import", "import no_such_module_abc\n", r"line 1 failed: ModuleNotFoundError"),
-      ("raises", "def get_config():\n  x = 0\n  return 1 / x\n",
-       r"line 3 failed: ZeroDivisionError: division by zero"))
+    ("no_function", "x = 1\n", r"has no function get_config"),
+    ("not_a_config", "def get_config():\n  return {}\n", r"returned dict"),
+    ("syntax", "x = 1\ndef get_config(:\n", r"line 2 failed: SyntaxError"),
+    ("import", "import no_such_module_abc\n", r"line 1 failed: ModuleNotFoundError"),
+    (
+      "raises",
+      "def get_config():\n  x = 0\n  return 1 / x\n",
+      r"line 3 failed: ZeroDivisionError: division by zero",
+    ),
+  )
   def test_broken_file_is_one_line(self, text, message):
     with self.assertRaisesRegex(UserError, message) as caught:
       config_lib.load_config(self.write("broken.py", text))
@@ -101,22 +122,30 @@ class ConfigTest(parameterized.TestCase):
   # ------------------------------------------------------------------ overrides
 
   @parameterized.parameters(
-      ("seed=-3", "seed", -3), ("seed=1e5", "seed", 100000), ("seed=1_000", "seed", 1000),
-      ("name=a=b c", "name", "a=b c"), ("name=", "name", ""), ("name=5", "name", "5"),
-      ("model.dropout_rate=1", "model.dropout_rate", 1.0),
-      ("model.dropout_rate=1e-3", "model.dropout_rate", 0.001),
-      ("model.copy_gate=False", "model.copy_gate", False),
-      ("model.copy_gate=1", "model.copy_gate", True),
-      ("model.widths=3,4,5", "model.widths", (3, 4, 5)),
-      ("model.widths=(3, 4)", "model.widths", (3, 4)),
-      ("model.widths=[7]", "model.widths", (7,)),
-      ("model.widths=7,", "model.widths", (7,)),
-      ("model.widths=", "model.widths", ()),
-      ("model.rates=1,2.5", "model.rates", (1.0, 2.5)),
-      ("model.names=('x', y)", "model.names", ("x", "y")),
-      ("model.empty=1,2.5,c", "model.empty", (1, 2.5, "c")),
-      ("limit=5", "limit", 5), ("limit=None", "limit", None), ("limit=abc", "limit", "abc"),
-      ("length=9", "length", 9), ("length=none", "length", None))
+    ("seed=-3", "seed", -3),
+    ("seed=1e5", "seed", 100000),
+    ("seed=1_000", "seed", 1000),
+    ("name=a=b c", "name", "a=b c"),
+    ("name=", "name", ""),
+    ("name=5", "name", "5"),
+    ("model.dropout_rate=1", "model.dropout_rate", 1.0),
+    ("model.dropout_rate=1e-3", "model.dropout_rate", 0.001),
+    ("model.copy_gate=False", "model.copy_gate", False),
+    ("model.copy_gate=1", "model.copy_gate", True),
+    ("model.widths=3,4,5", "model.widths", (3, 4, 5)),
+    ("model.widths=(3, 4)", "model.widths", (3, 4)),
+    ("model.widths=[7]", "model.widths", (7,)),
+    ("model.widths=7,", "model.widths", (7,)),
+    ("model.widths=", "model.widths", ()),
+    ("model.rates=1,2.5", "model.rates", (1.0, 2.5)),
+    ("model.names=('x', y)", "model.names", ("x", "y")),
+    ("model.empty=1,2.5,c", "model.empty", (1, 2.5, "c")),
+    ("limit=5", "limit", 5),
+    ("limit=None", "limit", None),
+    ("limit=abc", "limit", "abc"),
+    ("length=9", "length", 9),
+    ("length=none", "length", None),
+  )
   def test_override_keeps_the_type(self, override, name, expected):
     config = make_config().lock()
     apply_overrides(config, [override])
@@ -125,23 +154,24 @@ class ConfigTest(parameterized.TestCase):
     self.assertIs(type(value), type(expected))
 
   @parameterized.parameters(
-      ("seed=abc", r"seed cannot be 'abc'; it expects an integer"),
-      ("seed=1.5", r"seed cannot be '1\.5'; it expects an integer"),
-      ("seed=inf", r"seed cannot be 'inf'; it expects an integer"),
-      ("seed=", r"seed cannot be ''; it expects an integer"),
-      ("model.dropout_rate=high", r"it expects a number"),
-      ("model.dropout_rate=nan", r"it expects a number"),
-      ("model.copy_gate=maybe", r"model\.copy_gate cannot be 'maybe'; it expects true or false"),
-      ("model.widths=1,x", r"it expects values separated by commas, like 1,2"),
-      ("length=abc", r"length cannot be 'abc'; it expects an integer"),
-      ("model=3", r"model is a section with the keys copy_gate, dropout_rate"),
-      ("seed", r"'seed' has no value; write --config\.seed=VALUE"),
-      ("model.num_head=3", r"unknown config key model\.num_head; did you mean model\.num_heads\?"),
-      ("modle.num_heads=3", r"did you mean model\.num_heads\?"),
-      ("num_heads=3", r"did you mean model\.num_heads\?"),
-      ("optimizer.steps=3", r"did you mean train\.steps\?"),
-      ("seed.x=3", r"unknown config key seed\.x; did you mean seed\?"),
-      ("qqq=3", r"unknown config key qqq; did you mean "))
+    ("seed=abc", r"seed cannot be 'abc'; it expects an integer"),
+    ("seed=1.5", r"seed cannot be '1\.5'; it expects an integer"),
+    ("seed=inf", r"seed cannot be 'inf'; it expects an integer"),
+    ("seed=", r"seed cannot be ''; it expects an integer"),
+    ("model.dropout_rate=high", r"it expects a number"),
+    ("model.dropout_rate=nan", r"it expects a number"),
+    ("model.copy_gate=maybe", r"model\.copy_gate cannot be 'maybe'; it expects true or false"),
+    ("model.widths=1,x", r"it expects values separated by commas, like 1,2"),
+    ("length=abc", r"length cannot be 'abc'; it expects an integer"),
+    ("model=3", r"model is a section with the keys copy_gate, dropout_rate"),
+    ("seed", r"'seed' has no value; write --config\.seed=VALUE"),
+    ("model.num_head=3", r"unknown config key model\.num_head; did you mean model\.num_heads\?"),
+    ("modle.num_heads=3", r"did you mean model\.num_heads\?"),
+    ("num_heads=3", r"did you mean model\.num_heads\?"),
+    ("optimizer.steps=3", r"did you mean train\.steps\?"),
+    ("seed.x=3", r"unknown config key seed\.x; did you mean seed\?"),
+    ("qqq=3", r"unknown config key qqq; did you mean "),
+  )
   def test_bad_override_says_what_to_do(self, override, message):
     config = make_config()
     with self.assertRaisesRegex(UserError, message):
@@ -158,11 +188,12 @@ class ConfigTest(parameterized.TestCase):
     config_lib.validate(config, make_config())
 
   @parameterized.named_parameters(
-      ("unknown", {"model": {"num_haeds": 4}}, r"model\.num_haeds; did you mean model\.num_heads"),
-      ("text_for_int", {"seed": "0"}, r"seed is '0'; it expects an integer"),
-      ("bool_for_int", {"seed": True}, r"seed is True; it expects an integer"),
-      ("float_for_int", {"seed": 1.0}, r"seed is 1\.0; it expects an integer"),
-      ("int_for_bool", {"model": {"copy_gate": 1}}, r"it expects true or false"))
+    ("unknown", {"model": {"num_haeds": 4}}, r"model\.num_haeds; did you mean model\.num_heads"),
+    ("text_for_int", {"seed": "0"}, r"seed is '0'; it expects an integer"),
+    ("bool_for_int", {"seed": True}, r"seed is True; it expects an integer"),
+    ("float_for_int", {"seed": 1.0}, r"seed is 1\.0; it expects an integer"),
+    ("int_for_bool", {"model": {"copy_gate": 1}}, r"it expects true or false"),
+  )
   def test_validate_refuses(self, change, message):
     values = make_config().to_dict()
     for key, value in change.items():
@@ -202,8 +233,9 @@ class ConfigTest(parameterized.TestCase):
     workdir = self.folder / "runs" / "a"
     self.assertIsNone(config_lib.load_saved_config(workdir))
     config_lib.save_config(make_config(), workdir)
-    self.assertEqual(config_lib.flatten(config_lib.load_saved_config(workdir)),
-                     config_lib.flatten(make_config()))
+    self.assertEqual(
+      config_lib.flatten(config_lib.load_saved_config(workdir)), config_lib.flatten(make_config())
+    )
     self.assertEqual([p.name for p in workdir.iterdir()], ["config.json"])
 
   @parameterized.parameters(("{", "is not JSON"), ("[1]", "holds a list"))
@@ -230,8 +262,10 @@ class ConfigTest(parameterized.TestCase):
     now.model.num_heads = 8
     now.seed = 1
     with self.assertRaisesRegex(
-        UserError, r"2 keys differ, saved -> now\): model\.num_heads: 4 -> 8; seed: 0 -> 1; "
-        "use a new --workdir, or set them back"):
+      UserError,
+      r"2 keys differ, saved -> now\): model\.num_heads: 4 -> 8; seed: 0 -> 1; "
+      "use a new --workdir, or set them back",
+    ):
       config_lib.check_resume(make_config(), now)
 
   @parameterized.parameters((("train.steps", "model"),), (("train", "model."),))
@@ -266,16 +300,18 @@ class ConfigTest(parameterized.TestCase):
       extra: str = "x"
 
     section = ml_collections.ConfigDict(
-        {"num_heads": 4, "dropout_rate": 0, "copy_gate": True, "widths": [1, 2]})
+      {"num_heads": 4, "dropout_rate": 0, "copy_gate": True, "widths": [1, 2]}
+    )
     model = config_lib.get_frozen(section, Model)
     self.assertEqual(model, Model(4, 0.0, True, (1, 2), "x"))
     self.assertIsInstance(model.dropout_rate, float)
     hash(model)
 
     for change, message in (
-        ({"num_haeds": 4}, r"model\.num_haeds; did you mean model\.num_heads"),
-        ({"num_heads": "4"}, r"model\.num_heads is '4'; it expects an integer"),
-        ({"num_heads": True}, r"it expects an integer")):
+      ({"num_haeds": 4}, r"model\.num_haeds; did you mean model\.num_heads"),
+      ({"num_heads": "4"}, r"model\.num_heads is '4'; it expects an integer"),
+      ({"num_heads": True}, r"it expects an integer"),
+    ):
       with self.assertRaisesRegex(UserError, message):
         config_lib.get_frozen({**section.to_dict(), **change}, Model, "model")
     with self.assertRaisesRegex(UserError, r"Model\.copy_gate is missing"):

@@ -145,6 +145,7 @@ class EveryKeyIsReadTest(absltest.TestCase):
           "optimizer.schedule": "cosine",
           "loss.label_smoothing": 0.1,
           "loss.importance": 0.5,
+          "data.importance_labels": True,
         },
       ):
         config = tiny_config.get_config()

@@ -4,8 +4,8 @@ import dataclasses
 import os
 import tempfile
 
-import numpy as np
 from absl.testing import absltest
+import numpy as np
 
 from htmtl_jax.data.array_store import ArrayStore, ArrayStoreWriter
 from htmtl_jax.data.tokenized import TokenizedDocument
@@ -18,23 +18,22 @@ def _document(rng, num_sentences, planted, labels, vocab_size=70_000):
   num_paragraphs = int(paragraph[-1]) + 1 if num_sentences else 0
   targets = [rng.integers(0, vocab_size, rng.integers(0, 7)) for _ in range(3)]
   return TokenizedDocument(
-      id=f"doc é {rng.integers(1000)}",
-      token_ids=rng.integers(0, vocab_size, lengths.sum()).astype(np.int32),
-      sentence_lengths=lengths.astype(np.int32),
-      sentence_paragraph=paragraph.astype(np.int32),
-      paragraph_section=np.zeros(num_paragraphs, np.int32),
-      is_heading=rng.integers(0, 2, num_sentences).astype(bool),
-      target_ids=tuple(t.astype(np.int32) for t in targets),
-      target_units=tuple(np.arange(len(t), dtype=np.int32) for t in targets),
-      num_pieces=int(rng.integers(5)),
-      planted=rng.integers(0, 2, num_sentences).astype(bool) if planted else None,
-      importance_labels=rng.random(num_sentences).astype(np.float32) if labels else None,
-      num_truncated=int(rng.integers(9)),
+    id=f"doc é {rng.integers(1000)}",
+    token_ids=rng.integers(0, vocab_size, lengths.sum()).astype(np.int32),
+    sentence_lengths=lengths.astype(np.int32),
+    sentence_paragraph=paragraph.astype(np.int32),
+    paragraph_section=np.zeros(num_paragraphs, np.int32),
+    is_heading=rng.integers(0, 2, num_sentences).astype(bool),
+    target_ids=tuple(t.astype(np.int32) for t in targets),
+    target_units=tuple(np.arange(len(t), dtype=np.int32) for t in targets),
+    num_pieces=int(rng.integers(5)),
+    planted=rng.integers(0, 2, num_sentences).astype(bool) if planted else None,
+    importance_labels=rng.random(num_sentences).astype(np.float32) if labels else None,
+    num_truncated=int(rng.integers(9)),
   )
 
 
 class ArrayStoreTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.directory = self.enter_context(tempfile.TemporaryDirectory())
@@ -61,8 +60,8 @@ class ArrayStoreTest(absltest.TestCase):
     rng = np.random.default_rng(0)
     for vocab_size in (65_536, 70_000):
       documents = [
-          _document(rng, n, planted=n % 2 == 0, labels=n % 3 == 0, vocab_size=vocab_size)
-          for n in (4, 1, 7, 12, 3)
+        _document(rng, n, planted=n % 2 == 0, labels=n % 3 == 0, vocab_size=vocab_size)
+        for n in (4, 1, 7, 12, 3)
       ]
       store = self._write(documents, vocab_size)
       self.assertLen(store, 5)
@@ -72,14 +71,18 @@ class ArrayStoreTest(absltest.TestCase):
       self.assertEqual([d.id for d in store[1:3]], [d.id for d in documents[1:3]])
       np.testing.assert_array_equal(store.num_tokens, [len(d.token_ids) for d in documents])
       np.testing.assert_array_equal(
-          store.num_sentences, [len(d.sentence_lengths) for d in documents])
+        store.num_sentences, [len(d.sentence_lengths) for d in documents]
+      )
       with self.assertRaises(IndexError):
         _ = store[5]
 
   def test_empty_documents_and_empty_stores(self):
     rng = np.random.default_rng(1)
-    documents = [_document(rng, 0, False, False), _document(rng, 2, True, True),
-                 _document(rng, 0, False, False)]
+    documents = [
+      _document(rng, 0, False, False),
+      _document(rng, 2, True, True),
+      _document(rng, 0, False, False),
+    ]
     for actual, expected in zip(self._write(documents, 70_000), documents, strict=True):
       self._assert_equal(actual, expected)
     self.assertEmpty(list(self._write([], 70_000)))

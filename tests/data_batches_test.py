@@ -3,8 +3,8 @@
 import threading
 import time
 
-import numpy as np
 from absl.testing import absltest, parameterized
+import numpy as np
 
 from htmtl_jax.data import batches
 
@@ -14,10 +14,14 @@ def _draw_buckets(num_documents, num_buckets, seed=0):
 
 
 class BatchPlanTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      (1, 1, (1,)), (1, 3, (4, 2, 1)), (7, 1, (3,)), (50, 3, (8, 4, 2)), (101, 4, (7, 5, 3, 1)),
-      (64, 2, (8, 8)), (5, 3, (8, 8, 8)),
+    (1, 1, (1,)),
+    (1, 3, (4, 2, 1)),
+    (7, 1, (3,)),
+    (50, 3, (8, 4, 2)),
+    (101, 4, (7, 5, 3, 1)),
+    (64, 2, (8, 8)),
+    (5, 3, (8, 8, 8)),
   )
   def test_every_document_exactly_once_in_each_epoch(self, num_documents, num_buckets, sizes):
     bucket_of = _draw_buckets(num_documents, num_buckets)
@@ -95,7 +99,6 @@ class BatchPlanTest(parameterized.TestCase):
 
 
 class EvaluationBatchesTest(absltest.TestCase):
-
   def test_by_hand(self):
     result = batches.evaluation_batches(np.array([1, 0, 0, 1, 0]), (2, 4))
     self.assertLen(result, 2)
@@ -108,7 +111,6 @@ class EvaluationBatchesTest(absltest.TestCase):
 
 
 class PrefetchTest(absltest.TestCase):
-
   def test_same_items_in_the_same_order(self):
     for buffer_size in (1, 2, 100):
       self.assertEqual(list(batches.prefetch(range(50), buffer_size)), list(range(50)))

@@ -9,9 +9,9 @@ import sys
 import tempfile
 from unittest import mock
 
+from absl.testing import absltest, parameterized
 import ml_collections
 import numpy as np
-from absl.testing import absltest, parameterized
 
 from htmtl_jax.data import corpus_builder, document_encoder, prepared
 from htmtl_jax.data.tokenize import Limits, decode_summary, tokenize_document
@@ -25,22 +25,39 @@ from htmtl_jax.levels import LEVELS
 
 
 def _make_config(num_train=12, **data):
-  return ml_collections.ConfigDict({
+  return ml_collections.ConfigDict(
+    {
       "data": {
-          "source": "synthetic", "path": "", "exclude": (), "max_documents": 0,
-          "on_bad_line": "skip", "split_seed": 0, "validation_share": 0.05, "test_share": 0.05,
-          "num_train": num_train, "num_validation": 4, "num_test": 3, "synthetic_seed": 5,
-          "prepared": "", "max_input_tokens": 4096, "max_target_tokens": (64, 512, 640),
-          "processes": 1, "importance_labels": True,
-      } | data,
+        "source": "synthetic",
+        "path": "",
+        "exclude": (),
+        "max_documents": 0,
+        "on_bad_line": "skip",
+        "split_seed": 0,
+        "validation_share": 0.05,
+        "test_share": 0.05,
+        "num_train": num_train,
+        "num_validation": 4,
+        "num_test": 3,
+        "synthetic_seed": 5,
+        "prepared": "",
+        "max_input_tokens": 4096,
+        "max_target_tokens": (64, 512, 640),
+        "processes": 1,
+        "importance_labels": True,
+      }
+      | data,
       "tokenizer": {"vocab_size": 600, "model_type": "unigram"},
-  })
+    }
+  )
 
 
 def _list_files(directory):
   return sorted(
-      os.path.relpath(os.path.join(root, name), directory)
-      for root, _, names in os.walk(directory) for name in names)
+    os.path.relpath(os.path.join(root, name), directory)
+    for root, _, names in os.walk(directory)
+    for name in names
+  )
 
 
 _ENDLESS_SCRIPT = """
@@ -74,7 +91,6 @@ class _FixedCorpus:
 
 
 class PreparedCorpusTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.directory = os.path.join(self.enter_context(tempfile.TemporaryDirectory()), "prepared")
@@ -110,21 +126,30 @@ class PreparedCorpusTest(parameterized.TestCase):
     for document, arrays in zip(corpus.documents("test"), corpus.split("test"), strict=True):
       references = make_references(document)
       for level, ids in zip(LEVELS, arrays.target_ids, strict=True):
-        self.assertEqual(decode_summary(ids, level, corpus.tokenizer),
-                         [list(piece.sentences) for piece in references[level].pieces])
+        self.assertEqual(
+          decode_summary(ids, level, corpus.tokenizer),
+          [list(piece.sentences) for piece in references[level].pieces],
+        )
 
   def test_second_time_does_no_text_work(self):
     config = _make_config()
     first = self._prepare(config)
-    stamps = {name: os.stat(os.path.join(self.directory, name)).st_mtime_ns
-              for name in _list_files(self.directory)}
+    stamps = {
+      name: os.stat(os.path.join(self.directory, name)).st_mtime_ns
+      for name in _list_files(self.directory)
+    }
     with mock.patch.object(corpus_builder, "build", side_effect=AssertionError("built again")):
       second = self._prepare(config)
       config.data.processes = 7  # decides nothing about the content
       self._prepare(config)
     self.assertEqual(first.statistics, second.statistics)
-    self.assertEqual(stamps, {name: os.stat(os.path.join(self.directory, name)).st_mtime_ns
-                              for name in _list_files(self.directory)})
+    self.assertEqual(
+      stamps,
+      {
+        name: os.stat(os.path.join(self.directory, name)).st_mtime_ns
+        for name in _list_files(self.directory)
+      },
+    )
 
   def test_same_files_with_one_process_and_two(self):
     config = _make_config(num_train=corpus_builder._MIN_DOCUMENTS_FOR_WORKERS)
@@ -143,9 +168,12 @@ class PreparedCorpusTest(parameterized.TestCase):
     self.assertEqual(*statistics)
 
   @parameterized.parameters(
-      ("data.max_input_tokens", 100), ("data.max_target_tokens", (64, 20, 640)),
-      ("data.importance_labels", False), ("data.num_train", 10), ("data.synthetic_seed", 6),
-      ("tokenizer.vocab_size", 500),
+    ("data.max_input_tokens", 100),
+    ("data.max_target_tokens", (64, 20, 640)),
+    ("data.importance_labels", False),
+    ("data.num_train", 10),
+    ("data.synthetic_seed", 6),
+    ("tokenizer.vocab_size", 500),
   )
   def test_other_settings_are_prepared_anew(self, key, value):
     config = _make_config()
@@ -175,8 +203,9 @@ class PreparedCorpusTest(parameterized.TestCase):
     self.assertGreater(counts["truncated_documents"], 0)
     for level in LEVELS:
       references = [make_references(d)[level] for d in documents]
-      mean = np.mean([len(" ".join(s for p in r.pieces for s in p.sentences).split())
-                      for r in references])
+      mean = np.mean(
+        [len(" ".join(s for p in r.pieces for s in p.sentences).split()) for r in references]
+      )
       self.assertAlmostEqual(counts["references"][level]["mean_words"], mean)
       self.assertEqual(corpus.word_budgets[level], round(mean))
       self.assertEqual(counts["references"][level]["gold"], 12)
@@ -202,8 +231,9 @@ class PreparedCorpusTest(parameterized.TestCase):
       corpus = prepared.load_prepared(self.directory)
     self.assertLen(corpus.documents("validation"), 4)
     self.assertEqual(
-        corpus.tokenizer.to_bytes(),
-        Tokenizer.load(os.path.join(self.directory, prepared.VOCABULARY_FILE)).to_bytes())
+      corpus.tokenizer.to_bytes(),
+      Tokenizer.load(os.path.join(self.directory, prepared.VOCABULARY_FILE)).to_bytes(),
+    )
 
   def test_damage_is_said_in_a_line(self):
     self._prepare(_make_config())
@@ -232,10 +262,10 @@ class PreparedCorpusTest(parameterized.TestCase):
 
   def test_odd_documents_survive(self):
     odd = [
-        Document(id="empty", title="", sections=()),
-        Document(id="word", title="", sections=(Section("", (("Maize",),)),)),
-        Document(id="many", title="", sections=(Section("H", (("Maize rose.",) * 2000,)),)),
-        Document(id="long", title="", sections=(Section("", (("maize " * 5000,),)),)),
+      Document(id="empty", title="", sections=()),
+      Document(id="word", title="", sections=(Section("", (("Maize",),)),)),
+      Document(id="many", title="", sections=(Section("H", (("Maize rose.",) * 2000,)),)),
+      Document(id="long", title="", sections=(Section("", (("maize " * 5000,),)),)),
     ]
     corpus = _FixedCorpus(train=odd, validation=odd[:1], test=odd[1:])
     with mock.patch.object(sources, "open_corpus", return_value=corpus):
@@ -263,8 +293,10 @@ class PreparedCorpusTest(parameterized.TestCase):
     with open(script, "w", encoding="utf-8") as f:
       f.write(_ENDLESS_SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+      [sys.executable, script],
+      stdout=subprocess.PIPE,
+      env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
     self.assertEqual(process.stdout.readline(), b"encoded\n")
     process.send_signal(signal.SIGKILL)
     # The workers hold the other end of this pipe, so it ends when the last one has.

@@ -2,25 +2,28 @@
 
 import random
 
-import numpy as np
 from absl.testing import absltest, parameterized
+import numpy as np
 
 from htmtl_jax.data import tokenize
 from htmtl_jax.data.tokenizer import (
-    EOS_ID,
-    FIRST_LENGTH_ID,
-    PAD_ID,
-    SECTION_ID,
-    SENTENCE_ID,
-    UNK_ID,
-    train_tokenizer,
+  EOS_ID,
+  FIRST_LENGTH_ID,
+  PAD_ID,
+  SECTION_ID,
+  SENTENCE_ID,
+  UNK_ID,
+  train_tokenizer,
 )
 from htmtl_jax.documents import references as references_lib
 from htmtl_jax.documents.document import Document, Section, iterate_sentences
+from htmtl_jax.errors import UserError
 from htmtl_jax.levels import LEVELS
 
-_WORDS = ("root growth maize drought plot soil water sensor yield percent control plant change "
-          "season method result field measured rose showed under with was the of in").split()
+_WORDS = (
+  "root growth maize drought plot soil water sensor yield percent control plant change "
+  "season method result field measured rose showed under with was the of in"
+).split()
 
 
 def _sentence(rng, words=12):
@@ -30,12 +33,11 @@ def _sentence(rng, words=12):
 def _document(seed=0, num_sections=3, abstract=True, **fields):
   rng = random.Random(seed)
   sections = tuple(
-      Section(
-          heading=f"Part {c}" if c else "",
-          paragraphs=tuple(
-              tuple(_sentence(rng) for _ in range(rng.randrange(2, 5))) for _ in range(2)),
-      )
-      for c in range(num_sections)
+    Section(
+      heading=f"Part {c}" if c else "",
+      paragraphs=tuple(tuple(_sentence(rng) for _ in range(rng.randrange(2, 5))) for _ in range(2)),
+    )
+    for c in range(num_sections)
   )
   if abstract:
     fields.setdefault("abstract", (tuple(section.paragraphs[0][0] for section in sections),))
@@ -47,7 +49,6 @@ def _one_section(sentences, heading="", **fields):
 
 
 class TokenizeDocumentTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -56,7 +57,8 @@ class TokenizeDocumentTest(parameterized.TestCase):
 
   def _tokenize(self, document, max_input_tokens=10_000, **kwargs):
     return tokenize.tokenize_document(
-        document, self.tokenizer, tokenize.Limits(max_input_tokens), **kwargs)
+      document, self.tokenizer, tokenize.Limits(max_input_tokens), **kwargs
+    )
 
   def _source_sentences(self, result):
     """Decoded sentences, read back from the flat arrays."""
@@ -70,9 +72,11 @@ class TokenizeDocumentTest(parameterized.TestCase):
     if len(result.sentence_lengths):
       self.assertGreaterEqual(result.sentence_lengths.min(), 1)
       np.testing.assert_array_equal(
-          np.unique(result.sentence_paragraph), np.arange(len(result.paragraph_section)))
+        np.unique(result.sentence_paragraph), np.arange(len(result.paragraph_section))
+      )
       np.testing.assert_array_equal(
-          np.unique(result.paragraph_section), np.arange(result.paragraph_section[-1] + 1))
+        np.unique(result.paragraph_section), np.arange(result.paragraph_section[-1] + 1)
+      )
     for values in (result.sentence_paragraph, result.paragraph_section):
       self.assertTrue((np.diff(values) >= 0).all())
     for ids, units in zip(result.target_ids, result.target_units, strict=True):
@@ -93,7 +97,8 @@ class TokenizeDocumentTest(parameterized.TestCase):
     for i in range(len(keys)):
       for j in range(i):
         self.assertEqual(
-            keys[i] == keys[j], result.sentence_paragraph[i] == result.sentence_paragraph[j])
+          keys[i] == keys[j], result.sentence_paragraph[i] == result.sentence_paragraph[j]
+        )
     self.assertEqual(result.num_truncated, 0)
     self.assertEqual(result.id, "d0")
     self.assertEqual(result.num_pieces, len(references_lib.eligible_sections(document)))
@@ -111,8 +116,10 @@ class TokenizeDocumentTest(parameterized.TestCase):
     self.assertEqual(len(cut.token_ids), total[whole - 1] if whole else max_tokens)
     self.assertEqual(cut.num_truncated, len(full.token_ids) - len(cut.token_ids))
     np.testing.assert_array_equal(cut.token_ids, full.token_ids[: len(cut.token_ids)])
-    for name, values in (("sentence_paragraph", cut.sentence_paragraph),
-                         ("is_heading", cut.is_heading)):
+    for name, values in (
+      ("sentence_paragraph", cut.sentence_paragraph),
+      ("is_heading", cut.is_heading),
+    ):
       np.testing.assert_array_equal(values, getattr(full, name)[:kept])
     self.assertLen(cut.paragraph_section, cut.sentence_paragraph[-1] + 1)
 
@@ -131,8 +138,7 @@ class TokenizeDocumentTest(parameterized.TestCase):
     self.assertEqual(result.token_ids[0], UNK_ID)
     self.assertEqual(self._source_sentences(result), ["", "Maize rose.", "", "Soil fell."])
 
-  @parameterized.parameters(
-      ((),), ((Section("", ()),),), ((Section("", ()), Section("", ((),))),))
+  @parameterized.parameters(((),), ((Section("", ()),),), ((Section("", ()), Section("", ((),))),))
   def test_document_without_text(self, sections):
     document = Document(id="empty", title="", sections=sections)
     result = self._tokenize(document, labels=True)
@@ -144,8 +150,15 @@ class TokenizeDocumentTest(parameterized.TestCase):
     self.assertIsNone(result.importance_labels)
 
   def test_empty_section_leaves_no_gap_in_the_numbers(self):
-    document = Document(id="gap", title="", sections=(
-        Section("A", (("One maize.",),)), Section("", ()), Section("B", ((), ("Two maize.",)))))
+    document = Document(
+      id="gap",
+      title="",
+      sections=(
+        Section("A", (("One maize.",),)),
+        Section("", ()),
+        Section("B", ((), ("Two maize.",))),
+      ),
+    )
     result = self._tokenize(document)
     self._check_shapes(result)
     self.assertEqual(result.paragraph_section.tolist(), [0, 0, 1, 1])
@@ -172,15 +185,18 @@ class TokenizeDocumentTest(parameterized.TestCase):
     sentence = "<section> </s> <sentence> maize"
     result = self._tokenize(_one_section([sentence], abstract=((sentence,),)))
     self.assertEqual(self._source_sentences(result), [sentence])
-    np.testing.assert_array_equal(np.flatnonzero(result.target_ids[1] < 22),
-                                  [len(result.target_ids[1]) - 1])
+    np.testing.assert_array_equal(
+      np.flatnonzero(result.target_ids[1] < 22), [len(result.target_ids[1]) - 1]
+    )
 
   def test_planted_places(self):
     document = _document(planted=frozenset({(0, 1, 0), (2, 0, 1)}))
     result = self._tokenize(document)
     places = list(iterate_sentences(document))
-    found = [(places[i].section, places[i].paragraph, places[i].sentence)
-             for i in np.flatnonzero(result.planted)]
+    found = [
+      (places[i].section, places[i].paragraph, places[i].sentence)
+      for i in np.flatnonzero(result.planted)
+    ]
     self.assertEqual(found, [(0, 1, 0), (2, 0, 1)])
     self.assertIsNone(self._tokenize(_document()).planted)
 
@@ -200,12 +216,11 @@ class TokenizeDocumentTest(parameterized.TestCase):
 
   def test_limits_are_checked(self):
     for arguments in ((0,), (10, (1, 2)), (10, (1, 0, 2))):
-      with self.assertRaises(ValueError):
+      with self.assertRaises(UserError):
         tokenize.Limits(*arguments)
 
 
 class TargetsTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -215,33 +230,43 @@ class TargetsTest(parameterized.TestCase):
 
   def _targets(self, maxima=(64, 512, 640), **references):
     made = {
-        level: references_lib.Reference(
-            level=level, kind="gold",
-            pieces=tuple(references_lib.Piece(sentences=tuple(p)) for p in pieces))
-        for level, pieces in references.items()
+      level: references_lib.Reference(
+        level=level,
+        kind="gold",
+        pieces=tuple(references_lib.Piece(sentences=tuple(p)) for p in pieces),
+      )
+      for level, pieces in references.items()
     }
     result = tokenize.tokenize_document(
-        _one_section(["Maize."]), self.tokenizer, tokenize.Limits(100, maxima), references=made)
+      _one_section(["Maize."]), self.tokenizer, tokenize.Limits(100, maxima), references=made
+    )
     return {
-        level: (ids.tolist(), units.tolist())
-        for level, ids, units in zip(
-            LEVELS, result.target_ids, result.target_units, strict=True)
+      level: (ids.tolist(), units.tolist())
+      for level, ids, units in zip(LEVELS, result.target_ids, result.target_units, strict=True)
     }
 
   def test_grammar_and_units_by_hand(self):
     a, b, c = (self.tokenizer.encode(t) for t in (self.one, self.two, self.three))
     targets = self._targets(
-        sentence=[[self.one]],
-        paragraph=[[self.one, self.two, self.three]],
-        section=[[self.one, self.two], [self.three]],
+      sentence=[[self.one]],
+      paragraph=[[self.one, self.two, self.three]],
+      section=[[self.one, self.two], [self.three]],
     )
     self.assertEqual(targets["sentence"], (a + [EOS_ID], [0] * (len(a) + 1)))
-    self.assertEqual(targets["paragraph"], (
+    self.assertEqual(
+      targets["paragraph"],
+      (
         a + [SENTENCE_ID] + b + [SENTENCE_ID] + c + [EOS_ID],
-        [0] * (len(a) + 1) + [1] * (len(b) + 1) + [2] * (len(c) + 1)))
-    self.assertEqual(targets["section"], (
+        [0] * (len(a) + 1) + [1] * (len(b) + 1) + [2] * (len(c) + 1),
+      ),
+    )
+    self.assertEqual(
+      targets["section"],
+      (
         [SECTION_ID] + a + [SENTENCE_ID] + b + [SECTION_ID] + c + [EOS_ID],
-        [0] * (len(a) + len(b) + 2) + [1] * (len(c) + 2)))
+        [0] * (len(a) + len(b) + 2) + [1] * (len(c) + 2),
+      ),
+    )
 
   def test_absent_and_blank_references(self):
     targets = self._targets(paragraph=[[self.one, " ", self.two]], section=[[" "], [self.three]])
@@ -258,7 +283,8 @@ class TargetsTest(parameterized.TestCase):
       self.assertLen(units, maximum)
       self.assertNotIn(EOS_ID, cut)
     self.assertEqual(
-        self._targets((64, 512, len(full)), section=[[self.one], [self.two]])["section"][0], full)
+      self._targets((64, 512, len(full)), section=[[self.one], [self.two]])["section"][0], full
+    )
 
   def test_decoding_inverts_encoding(self):
     for seed in range(5):
@@ -267,8 +293,9 @@ class TargetsTest(parameterized.TestCase):
       for level, ids in zip(LEVELS, result.target_ids, strict=True):
         reference = references_lib.make_references(document)[level]
         self.assertEqual(
-            tokenize.decode_summary(ids, level, self.tokenizer),
-            [list(piece.sentences) for piece in reference.pieces])
+          tokenize.decode_summary(ids, level, self.tokenizer),
+          [list(piece.sentences) for piece in reference.pieces],
+        )
 
   def test_decoding_any_sequence(self):
     a, b = self.tokenizer.encode(self.one), self.tokenizer.encode(self.two)
@@ -279,8 +306,16 @@ class TargetsTest(parameterized.TestCase):
 
     self.assertEqual(decode([SECTION_ID] + a + [SECTION_ID] + b), [[one], [two]])
     self.assertEqual(decode(a + [SECTION_ID] + b), [[one], [two]])
-    self.assertEqual(decode([SECTION_ID, SECTION_ID] + a + [SENTENCE_ID, SENTENCE_ID] + b
-                            + [SENTENCE_ID, SECTION_ID, EOS_ID]), [[one, two]])
+    self.assertEqual(
+      decode(
+        [SECTION_ID, SECTION_ID]
+        + a
+        + [SENTENCE_ID, SENTENCE_ID]
+        + b
+        + [SENTENCE_ID, SECTION_ID, EOS_ID]
+      ),
+      [[one, two]],
+    )
     self.assertEqual(decode(a + [EOS_ID] + b), [[one]])
     self.assertEqual(decode([PAD_ID, FIRST_LENGTH_ID] + a + [10**6, PAD_ID]), [[one]])
     self.assertEqual(decode([EOS_ID] + a), [])

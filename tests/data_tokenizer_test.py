@@ -11,21 +11,22 @@ from htmtl_jax.data import tokenizer as tokenizer_lib
 from htmtl_jax.data.tokenizer import Tokenizer, train_tokenizer
 from htmtl_jax.errors import UserError
 
-_WORDS = ("the root growth of maize under drought was measured in plots with soil water "
-          "sensors and yield rose by percent while control plants showed no change over "
-          "seasons").split()
+_WORDS = (
+  "the root growth of maize under drought was measured in plots with soil water "
+  "sensors and yield rose by percent while control plants showed no change over "
+  "seasons"
+).split()
 
 
 def _make_lines(count, seed=0):
   rng = random.Random(seed)
   return [
-      " ".join(rng.choices(_WORDS, k=rng.randrange(5, 15))) + f" {rng.randrange(1000)}.{i % 10}"
-      for i in range(count)
+    " ".join(rng.choices(_WORDS, k=rng.randrange(5, 15))) + f" {rng.randrange(1000)}.{i % 10}"
+    for i in range(count)
   ]
 
 
 class TokenizerTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -33,15 +34,35 @@ class TokenizerTest(parameterized.TestCase):
 
   def test_ids_are_the_announced_ones(self):
     self.assertEqual(
-        [tokenizer_lib.PAD_ID, tokenizer_lib.EOS_ID, tokenizer_lib.UNK_ID, tokenizer_lib.BOS_ID,
-         tokenizer_lib.SENTENCE_ID, tokenizer_lib.SECTION_ID, tokenizer_lib.FIRST_LENGTH_ID],
-        list(range(7)))
+      [
+        tokenizer_lib.PAD_ID,
+        tokenizer_lib.EOS_ID,
+        tokenizer_lib.UNK_ID,
+        tokenizer_lib.BOS_ID,
+        tokenizer_lib.SENTENCE_ID,
+        tokenizer_lib.SECTION_ID,
+        tokenizer_lib.FIRST_LENGTH_ID,
+      ],
+      list(range(7)),
+    )
     self.assertEqual(tokenizer_lib.NUM_STRUCTURE_IDS, 22)
 
   @parameterized.parameters(
-      "<section>", "</s>", "<pad>", "<s>", "<unk>", "<sentence>", "<len0>", "a <section> b",
-      "<section><sentence></s>", "▁<section>▁", "<0x41>", " </s>", "<sec\u200btion>", "⁇",
-      "⟨section⟩",
+    "<section>",
+    "</s>",
+    "<pad>",
+    "<s>",
+    "<unk>",
+    "<sentence>",
+    "<len0>",
+    "a <section> b",
+    "<section><sentence></s>",
+    "▁<section>▁",
+    "<0x41>",
+    " </s>",
+    "<sec\u200btion>",
+    "⁇",
+    "⟨section⟩",
   )
   def test_text_never_becomes_a_structure_id(self, text):
     for ids in (self.tokenizer.encode(text), self.tokenizer.encode_batch([text])[0]):
@@ -50,10 +71,17 @@ class TokenizerTest(parameterized.TestCase):
       self.assertLess(max(ids), self.tokenizer.vocab_size)
 
   @parameterized.parameters(
-      "plain maize 3.14", "  two   blanks\tand a tab\n", "x² and 10³ stay",
-      "日本語 العربية ελληνικά",
-      "𝕏 👩‍👩‍👧 e\u0301", "no\u00a0break\u2003space", "nul \x00 bell \x07", "\ufffd \ufeff \u200b",
-      "<section> </s>", "ﬁ ligature ½", "",
+    "plain maize 3.14",
+    "  two   blanks\tand a tab\n",
+    "x² and 10³ stay",
+    "日本語 العربية ελληνικά",
+    "𝕏 👩‍👩‍👧 e\u0301",
+    "no\u00a0break\u2003space",
+    "nul \x00 bell \x07",
+    "\ufffd \ufeff \u200b",
+    "<section> </s>",
+    "ﬁ ligature ½",
+    "",
   )
   def test_decode_inverts_encode_up_to_white_space(self, text):
     self.assertEqual(self.tokenizer.decode(self.tokenizer.encode(text)), " ".join(text.split()))
@@ -61,8 +89,10 @@ class TokenizerTest(parameterized.TestCase):
   def test_random_unicode_survives(self):
     rng = random.Random(1)
     for _ in range(200):
-      points = [rng.choice((rng.randrange(0x80), rng.randrange(0x3000), rng.randrange(0x20000)))
-                for _ in range(30)]
+      points = [
+        rng.choice((rng.randrange(0x80), rng.randrange(0x3000), rng.randrange(0x20000)))
+        for _ in range(30)
+      ]
       # Surrogates have no UTF-8 form; U+2581 is SentencePiece's own sign for a blank.
       text = "".join(chr(c) for c in points if not 0xD800 <= c < 0xE000 and c != 0x2581)
       ids = self.tokenizer.encode(text)
@@ -74,8 +104,9 @@ class TokenizerTest(parameterized.TestCase):
 
   def test_numbers_are_digits(self):
     pieces = self.tokenizer.encode("8054 8054")
-    self.assertEqual([self.tokenizer.decode([i]) for i in pieces if self.tokenizer.decode([i])],
-                     list("80548054"))
+    self.assertEqual(
+      [self.tokenizer.decode([i]) for i in pieces if self.tokenizer.decode([i])], list("80548054")
+    )
 
   def test_batch_equals_one_by_one(self):
     texts = [*_make_lines(20, seed=7), "", "é²"]
@@ -84,13 +115,22 @@ class TokenizerTest(parameterized.TestCase):
 
   def test_decode_skips_structure_and_unknown_ids(self):
     ids = self.tokenizer.encode("maize yield")
-    noisy = [tokenizer_lib.SECTION_ID, *ids, tokenizer_lib.UNK_ID, tokenizer_lib.EOS_ID, 0, 10**6,
-             -1]
+    noisy = [
+      tokenizer_lib.SECTION_ID,
+      *ids,
+      tokenizer_lib.UNK_ID,
+      tokenizer_lib.EOS_ID,
+      0,
+      10**6,
+      -1,
+    ]
     self.assertEqual(self.tokenizer.decode(noisy), "maize yield")
 
   def test_pickle_and_bytes(self):
-    for copy in (pickle.loads(pickle.dumps(self.tokenizer)),
-                 Tokenizer.from_bytes(self.tokenizer.to_bytes())):
+    for copy in (
+      pickle.loads(pickle.dumps(self.tokenizer)),
+      Tokenizer.from_bytes(self.tokenizer.to_bytes()),
+    ):
       self.assertEqual(copy.encode("drought 12"), self.tokenizer.encode("drought 12"))
 
   def test_save_and_load(self):
@@ -114,7 +154,6 @@ class TokenizerTest(parameterized.TestCase):
 
 
 class TrainTokenizerTest(parameterized.TestCase):
-
   def test_same_input_same_bytes(self):
     lines = _make_lines(200)
     directory = self.enter_context(tempfile.TemporaryDirectory())
@@ -127,7 +166,8 @@ class TrainTokenizerTest(parameterized.TestCase):
   def test_the_sample_depends_on_the_seed_only(self):
     lines = _make_lines(200)
     one, same, other = (
-        train_tokenizer(lines, 350, seed=seed, max_lines=50).to_bytes() for seed in (0, 0, 1))
+      train_tokenizer(lines, 350, seed=seed, max_lines=50).to_bytes() for seed in (0, 0, 1)
+    )
     self.assertEqual(one, same)
     self.assertNotEqual(one, other)
 

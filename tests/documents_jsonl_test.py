@@ -18,16 +18,21 @@ def make_record(document_id="p1", **kwargs):
 
 
 class JsonlTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.enterContext(tempfile.TemporaryDirectory())
 
   def write(self, name, *lines):
     path = os.path.join(self.folder, name)
-    data = b"".join((line if isinstance(line, bytes) else
-                     (line if isinstance(line, str) else json.dumps(line)).encode()) + b"\n"
-                    for line in lines)
+    data = b"".join(
+      (
+        line
+        if isinstance(line, bytes)
+        else (line if isinstance(line, str) else json.dumps(line)).encode()
+      )
+      + b"\n"
+      for line in lines
+    )
     with (gzip.open if name.endswith(".gz") else open)(path, "wb") as handle:
       handle.write(data)
     return path
@@ -37,26 +42,44 @@ class JsonlTest(parameterized.TestCase):
 
   @parameterized.parameters("a.jsonl", "a.jsonl.gz")
   def test_whole_schema(self, name):
-    path = self.write(name, {
-        "id": "p1", "title": " A  title ", "n_words": 3, "license": "CC-BY",
+    path = self.write(
+      name,
+      {
+        "id": "p1",
+        "title": " A  title ",
+        "n_words": 3,
+        "license": "CC-BY",
         "abstract": ["We did it. It worked (Fig. 2).", " ", ["Kept as. It is."]],
         "abstract_labels": ["Methods", "Nothing", "Results"],
-        "summaries": {"one_sentence": "It works.", "highlights": ["Fast. Small.", "Cheap"],
-                      "empty": "", "none": None},
-        "sections": [{"heading": "Intro", "level": 1, "paragraphs": ["Plants grow. They do.", ""]},
-                     {"heading": "", "paragraphs": []},
-                     {"heading": "Rest", "paragraphs": [["a b", " ", "c"]]}],
+        "summaries": {
+          "one_sentence": "It works.",
+          "highlights": ["Fast. Small.", "Cheap"],
+          "empty": "",
+          "none": None,
+        },
+        "sections": [
+          {"heading": "Intro", "level": 1, "paragraphs": ["Plants grow. They do.", ""]},
+          {"heading": "", "paragraphs": []},
+          {"heading": "Rest", "paragraphs": [["a b", " ", "c"]]},
+        ],
         "section_summaries": ["First.", None, ["Second.", "Third."]],
-        "paragraphs_are": "pseudo: 110 words"})
+        "paragraphs_are": "pseudo: 110 words",
+      },
+    )
     (document,) = self.read(path)
     self.assertEqual(document.title, "A title")
-    self.assertEqual(document.sections, (
-        Section("Intro", (("Plants grow.", "They do."),)), Section("Rest", (("a b", "c"),))))
-    self.assertEqual(document.abstract,
-                     (("We did it.", "It worked (Fig. 2)."), ("Kept as. It is.",)))
+    self.assertEqual(
+      document.sections,
+      (Section("Intro", (("Plants grow.", "They do."),)), Section("Rest", (("a b", "c"),))),
+    )
+    self.assertEqual(
+      document.abstract, (("We did it.", "It worked (Fig. 2)."), ("Kept as. It is.",))
+    )
     self.assertEqual(document.abstract_labels, ("Methods", "Results"))
-    self.assertEqual(document.summaries, {"one_sentence": ("It works.",),
-                                          "highlights": ("Fast.", "Small.", "Cheap")})
+    self.assertEqual(
+      document.summaries,
+      {"one_sentence": ("It works.",), "highlights": ("Fast.", "Small.", "Cheap")},
+    )
     self.assertEqual(document.section_summaries, (("First.",), ("Second.", "Third.")))
     self.assertEqual(document.paragraphs_are, "pseudo")
 
@@ -81,22 +104,22 @@ class JsonlTest(parameterized.TestCase):
       self.read(self.folder, exclude=("a", "b", "c"))
 
   @parameterized.named_parameters(
-      ("not_json", '{"id": "x", ', "not JSON"),
-      ("not_utf8", b'{"id": "\xff"}', "not UTF-8"),
-      ("not_an_object", "[1]", "should be a JSON object, is a list"),
-      ("no_id", {"sections": []}, "'id' should be"),
-      ("id_number", make_record(3), "'id' should be"),
-      ("no_sections", {"id": "x"}, "'sections' should be a non-empty list"),
-      ("sections_text", {"id": "x", "sections": "text"}, "'sections' should be a list"),
-      ("section_text", {"id": "x", "sections": ["text"]}, "section 0 should be an object"),
-      ("no_text", {"id": "x", "sections": [{"heading": "H", "paragraphs": [" "]}]}, "no text"),
-      ("paragraph_number", {"id": "x", "sections": [{"paragraphs": [1]}]}, "a string or a list"),
-      ("title_list", make_record(title=["t"]), "'title' should be a str"),
-      ("abstract_number", make_record(abstract=7), "'abstract' should be a list"),
-      ("labels", make_record(abstract=["a", "b"], abstract_labels=["A"]), "'abstract_labels'"),
-      ("summary_number", make_record(summaries={"digest": 3}), "summary 'digest'"),
-      ("section_summaries", make_record(section_summaries=["a", "b"]), "'section_summaries'"),
-      ("too_deep", "[" * 200_000, "not usable JSON|not JSON"),
+    ("not_json", '{"id": "x", ', "not JSON"),
+    ("not_utf8", b'{"id": "\xff"}', "not UTF-8"),
+    ("not_an_object", "[1]", "should be a JSON object, is a list"),
+    ("no_id", {"sections": []}, "'id' should be"),
+    ("id_number", make_record(3), "'id' should be"),
+    ("no_sections", {"id": "x"}, "'sections' should be a non-empty list"),
+    ("sections_text", {"id": "x", "sections": "text"}, "'sections' should be a list"),
+    ("section_text", {"id": "x", "sections": ["text"]}, "section 0 should be an object"),
+    ("no_text", {"id": "x", "sections": [{"heading": "H", "paragraphs": [" "]}]}, "no text"),
+    ("paragraph_number", {"id": "x", "sections": [{"paragraphs": [1]}]}, "a string or a list"),
+    ("title_list", make_record(title=["t"]), "'title' should be a str"),
+    ("abstract_number", make_record(abstract=7), "'abstract' should be a list"),
+    ("labels", make_record(abstract=["a", "b"], abstract_labels=["A"]), "'abstract_labels'"),
+    ("summary_number", make_record(summaries={"digest": 3}), "summary 'digest'"),
+    ("section_summaries", make_record(section_summaries=["a", "b"]), "'section_summaries'"),
+    ("too_deep", "[" * 200_000, "not usable JSON|not JSON"),
   )
   def test_malformed_line(self, line, reason):
     path = self.write("a.jsonl", make_record("first"), "", line, make_record("last"))
@@ -125,8 +148,11 @@ class JsonlTest(parameterized.TestCase):
     self.assertEqual(report.num_duplicates, 1)
 
   def test_nul_and_lone_surrogates_do_not_get_through(self):
-    path = self.write("a.jsonl", '{"id": "p", "title": "\\ud800x", "sections": '
-                      '[{"heading": "a\\u0000b", "paragraphs": ["c\\udfffd \\ud83d\\ude00"]}]}')
+    path = self.write(
+      "a.jsonl",
+      '{"id": "p", "title": "\\ud800x", "sections": '
+      '[{"heading": "a\\u0000b", "paragraphs": ["c\\udfffd \\ud83d\\ude00"]}]}',
+    )
     (document,) = self.read(path)
     self.assertEqual(document.title, "?x")
     self.assertEqual(document.sections, (Section("ab", (("c?d 😀",),)),))
@@ -152,7 +178,7 @@ class JsonlTest(parameterized.TestCase):
     path = self.write("a.jsonl.gz", *(make_record(f"{i}-{rng.random()}") for i in range(2000)))
     with open(path, "rb") as handle:
       data = handle.read()
-    for broken in (data[:len(data) // 2], data[:1000] + b"\x00" * 50 + data[1050:], b"plain text"):
+    for broken in (data[: len(data) // 2], data[:1000] + b"\x00" * 50 + data[1050:], b"plain text"):
       with open(path, "wb") as handle:
         handle.write(broken)
       with self.assertRaisesRegex(UserError, "a.jsonl.gz: broken gzip file after line"):
@@ -160,7 +186,6 @@ class JsonlTest(parameterized.TestCase):
 
 
 class AssignSplitTest(absltest.TestCase):
-
   def test_shares_and_stability(self):
     ids = [f"paper-{i}" for i in range(20_000)]
     splits = [jsonl.assign_split(i, 0, 0.1, 0.2) for i in ids]
@@ -174,8 +199,7 @@ class AssignSplitTest(absltest.TestCase):
 
   def test_known_answers(self):
     """The split of a paper never moves from one version to the next."""
-    self.assertEqual([jsonl.assign_split(f"p{i}", 0, 0.3, 0.3) for i in range(8)],
-                     KNOWN_SPLITS)
+    self.assertEqual([jsonl.assign_split(f"p{i}", 0, 0.3, 0.3) for i in range(8)], KNOWN_SPLITS)
 
   def test_extremes(self):
     self.assertEqual(jsonl.assign_split("p", 0, 0.0, 0.0), "train")

@@ -19,9 +19,12 @@ def make_sentence(rng, low=1, high=25):
 
 def make_paper(rng, num_sections=4, **kwargs):
   sections = tuple(
-      Section(f"Part {c}", tuple(tuple(make_sentence(rng, 8) for _ in range(rng.randint(2, 5)))
-                                 for _ in range(3)))
-      for c in range(num_sections))
+    Section(
+      f"Part {c}",
+      tuple(tuple(make_sentence(rng, 8) for _ in range(rng.randint(2, 5))) for _ in range(3)),
+    )
+    for c in range(num_sections)
+  )
   return Document(id="x", title="", sections=sections, **kwargs)
 
 
@@ -31,14 +34,20 @@ def get_body(section):
 
 def find_central(sentences):
   """Mean ROUGE-1 F against the others, one pair at a time."""
-  means = [np.mean([SCORER.score(other, sentence)["rouge1"].fmeasure
-                    for j, other in enumerate(sentences) if j != i])
-           for i, sentence in enumerate(sentences)]
+  means = [
+    np.mean(
+      [
+        SCORER.score(other, sentence)["rouge1"].fmeasure
+        for j, other in enumerate(sentences)
+        if j != i
+      ]
+    )
+    for i, sentence in enumerate(sentences)
+  ]
   return sentences[int(np.argmax(means))]
 
 
 class OverlapTest(absltest.TestCase):
-
   def test_equals_rouge_score(self):
     rng = random.Random(0)
     texts = [make_sentence(rng) for _ in range(40)] + ["", "...", "Größe 3,5 µm", "ﬁve İs"]
@@ -66,8 +75,9 @@ class OverlapTest(absltest.TestCase):
       target, encoded = ids.encode(reference), [ids.encode(t) for t in texts]
       columns = np.arange(len(ids))
       bounds = overlap.compute_pairwise_overlap(
-          overlap.count_ids([target], columns, len(ids)),
-          overlap.count_ids(encoded, columns, len(ids)))[0]
+        overlap.count_ids([target], columns, len(ids)),
+        overlap.count_ids(encoded, columns, len(ids)),
+      )[0]
       recalls = [SCORER.score(reference, t)["rougeL"].recall for t in texts]
       index, recall = overlap.find_best_by_rouge_l_recall(target, encoded, bounds)
       self.assertEqual(index, int(np.argmax(recalls)))
@@ -84,7 +94,6 @@ class OverlapTest(absltest.TestCase):
 
 
 class MakeReferencesTest(parameterized.TestCase):
-
   def test_without_any_source(self):
     self.assertEmpty(references.make_references(make_paper(random.Random(0))))
 
@@ -96,51 +105,70 @@ class MakeReferencesTest(parameterized.TestCase):
       made = references.make_references(paper)
       self.assertEqual(made["sentence"].kind, "silver")
       self.assertEqual(made["sentence"].text, find_central(abstract))
-      self.assertEqual((made["paragraph"].kind, made["paragraph"].text),
-                       ("gold", "\n".join(abstract)))
+      self.assertEqual(
+        (made["paragraph"].kind, made["paragraph"].text), ("gold", "\n".join(abstract))
+      )
       eligible = references.eligible_sections(paper)
       expected = {c: [] for c in eligible}
       for sentence in abstract:
-        best = max(eligible, key=lambda c: max(
-            SCORER.score(sentence, s)["rougeL"].recall for s in get_body(paper.sections[c])))
+        best = max(
+          eligible,
+          key=lambda c: max(
+            SCORER.score(sentence, s)["rougeL"].recall for s in get_body(paper.sections[c])
+          ),
+        )
         expected[best].append(sentence)
       self.assertEqual(made["section"].kind, "silver")
       self.assertEqual([p.section for p in made["section"].pieces], list(eligible))
       for piece in made["section"].pieces:
         own = expected[piece.section]
         self.assertEqual(piece.filler, not own)
-        self.assertEqual(list(piece.sentences),
-                         own or [find_central(get_body(paper.sections[piece.section]))])
+        self.assertEqual(
+          list(piece.sentences), own or [find_central(get_body(paper.sections[piece.section]))]
+        )
       self.assertEqual(sorted(made["section"].text_without_fillers.split("\n")), sorted(abstract))
 
   def test_author_summaries_come_first(self):
     rng = random.Random(4)
-    paper = make_paper(rng, num_sections=2, abstract=(("An abstract.",),),
-                       summaries={"one_sentence": ("The gist.",)},
-                       section_summaries=(("First.", "More."), ()))
+    paper = make_paper(
+      rng,
+      num_sections=2,
+      abstract=(("An abstract.",),),
+      summaries={"one_sentence": ("The gist.",)},
+      section_summaries=(("First.", "More."), ()),
+    )
     made = references.make_references(paper)
     self.assertEqual((made["sentence"].kind, made["sentence"].text), ("gold", "The gist."))
     self.assertEqual(made["section"].kind, "gold")
     first, second = made["section"].pieces
     self.assertEqual((first.sentences, first.filler), (("First.", "More."), False))
-    self.assertEqual((second.sentences, second.filler),
-                     ((find_central(get_body(paper.sections[1])),), True))
+    self.assertEqual(
+      (second.sentences, second.filler), ((find_central(get_body(paper.sections[1])),), True)
+    )
     self.assertEqual(made["section"].text_without_fillers, "First.\nMore.")
 
   def test_structured_abstract_goes_by_label_then_by_words(self):
     long = "Plain words that fill the part until it is long enough to count as one of them. "
     body = {
-        "Introduction": "Rust ruins wheat in wet years.",
-        "Materials and methods": "We grew wheat in pots.",
-        "Results": "Rust fell by half. Rust ruins wheat in wet years and we grew wheat in pots.",
-        "A case": "The farm of Ula lost its barley.",
+      "Introduction": "Rust ruins wheat in wet years.",
+      "Materials and methods": "We grew wheat in pots.",
+      "Results": "Rust fell by half. Rust ruins wheat in wet years and we grew wheat in pots.",
+      "A case": "The farm of Ula lost its barley.",
     }
     sections = tuple(Section(h, ((t,) + (long,) * 4,)) for h, t in body.items())
-    labelled = {"Background": "Rust ruins wheat in wet years.", "Methods": "We grew wheat in pots.",
-                "Findings": "Rust fell by half.", "Story": "The farm of Ula lost its barley."}
-    paper = Document(id="x", title="", sections=sections,
-                     abstract=tuple((t,) for t in labelled.values()),
-                     abstract_labels=tuple(labelled))
+    labelled = {
+      "Background": "Rust ruins wheat in wet years.",
+      "Methods": "We grew wheat in pots.",
+      "Findings": "Rust fell by half.",
+      "Story": "The farm of Ula lost its barley.",
+    }
+    paper = Document(
+      id="x",
+      title="",
+      sections=sections,
+      abstract=tuple((t,) for t in labelled.values()),
+      abstract_labels=tuple(labelled),
+    )
     made = references.make_references(paper)["section"]
     self.assertEqual(made.kind, "gold")
     self.assertEqual([p.sentences for p in made.pieces], [(t,) for t in labelled.values()])
@@ -153,9 +181,14 @@ class MakeReferencesTest(parameterized.TestCase):
     eligible = references.eligible_sections(paper)
     expected = {c: [] for c in eligible}
     for paragraph in abstract:
-      covered = {c: sum(
+      covered = {
+        c: sum(
           max(SCORER.score(s, o)["rougeL"].recall for o in get_body(paper.sections[c]))
-          * len(overlap.tokenize_for_rouge(s)) for s in paragraph) for c in eligible}
+          * len(overlap.tokenize_for_rouge(s))
+          for s in paragraph
+        )
+        for c in eligible
+      }
       expected[max(eligible, key=covered.get)].extend(paragraph)
     for piece in references.make_references(paper)["section"].pieces:
       if not piece.filler:
@@ -164,22 +197,24 @@ class MakeReferencesTest(parameterized.TestCase):
   def test_eligible_sections(self):
     def section(*lengths):
       return Section("H", tuple((" ".join(["w"] * n),) for n in lengths))
+
     def eligible(*sections):
       return references.eligible_sections(Document(id="x", title="", sections=sections))
+
     self.assertEqual(eligible(section(49), section(25, 25), section(60)), (1, 2))
     self.assertEqual(eligible(section(3), section(7), section(7)), (1,))
     self.assertEqual(eligible(Section("H", ()), section(1)), (1,))
     self.assertEqual(eligible(Section("H", ())), ())
 
   def test_text_without_latin_letters(self):
-    paper = Document(id="x", title="", sections=(Section("", (("日本。", "語。"),)),),
-                     abstract=(("要約。",),))
+    paper = Document(
+      id="x", title="", sections=(Section("", (("日本。", "語。"),)),), abstract=(("要約。",),)
+    )
     made = references.make_references(paper)
     self.assertEqual(made["section"].pieces, (references.Piece(("要約。",), section=0),))
 
 
 class ImportanceLabelsTest(absltest.TestCase):
-
   def test_equals_rouge_score(self):
     rng = random.Random(6)
     paper = make_paper(rng, abstract=(tuple(make_sentence(rng) for _ in range(4)),))
@@ -189,8 +224,9 @@ class ImportanceLabelsTest(absltest.TestCase):
     gains = []
     for place in places:
       scores = SCORER.score(abstract, place.text)
-      gains.append(-np.inf if place.is_heading
-                   else (scores["rouge1"].fmeasure + scores["rouge2"].fmeasure) / 2)
+      gains.append(
+        -np.inf if place.is_heading else (scores["rouge1"].fmeasure + scores["rouge2"].fmeasure) / 2
+      )
     expected = np.exp(np.array(gains) / 0.05)
     np.testing.assert_allclose(labels, expected / expected.sum(), rtol=1e-5)
     self.assertEqual(labels.dtype, np.float32)
@@ -202,8 +238,9 @@ class ImportanceLabelsTest(absltest.TestCase):
     self.assertIsNone(references.compute_importance_labels(heading_only))
 
   def test_sentences_without_words_get_equal_labels(self):
-    paper = Document(id="x", title="", sections=(Section("H", (("日本。", "…"),)),),
-                     abstract=(("要約。",),))
+    paper = Document(
+      id="x", title="", sections=(Section("H", (("日本。", "…"),)),), abstract=(("要約。",),)
+    )
     np.testing.assert_allclose(references.compute_importance_labels(paper), [0, 0.5, 0.5])
 
   def test_refuses_temperature_zero(self):

@@ -9,25 +9,27 @@ from htmtl_jax.documents.serialise import document_from_json, document_to_json
 from htmtl_jax.documents.synthetic import generate_corpus
 
 _FULL = Document(
-    id="a/1",
-    title="Täglich \u2028 \ud83d",
-    sections=(Section("", (("One.", "Two."),)), Section("H", ()), Section("I", (("x",), ("y",)))),
-    abstract=(("A.", "B."), ("C.",)),
-    abstract_labels=("Methods", "Results"),
-    summaries={"one_sentence": ("S.",), "digest": ("D.", "E.")},
-    section_summaries=(("p",), (), ("q", "r")),
-    paragraphs_are="pseudo",
-    planted=frozenset({(0, 0, 1), (2, 1, 0)}),
+  id="a/1",
+  title="Täglich \u2028 \ud83d",
+  sections=(Section("", (("One.", "Two."),)), Section("H", ()), Section("I", (("x",), ("y",)))),
+  abstract=(("A.", "B."), ("C.",)),
+  abstract_labels=("Methods", "Results"),
+  summaries={"one_sentence": ("S.",), "digest": ("D.", "E.")},
+  section_summaries=(("p",), (), ("q", "r")),
+  paragraphs_are="pseudo",
+  planted=frozenset({(0, 0, 1), (2, 1, 0)}),
 )
 
 
 class SerialiseTest(absltest.TestCase):
-
   def test_every_field_comes_back_with_its_type(self):
-    for document in (_FULL, dataclasses.replace(_FULL, planted=None),
-                     dataclasses.replace(_FULL, planted=frozenset()),
-                     Document(id="", title="", sections=()),
-                     *generate_corpus("validation", 3, seed=0)):
+    for document in (
+      _FULL,
+      dataclasses.replace(_FULL, planted=None),
+      dataclasses.replace(_FULL, planted=frozenset()),
+      Document(id="", title="", sections=()),
+      *generate_corpus("validation", 3, seed=0),
+    ):
       line = document_to_json(document)
       self.assertNotIn("\n", line)
       self.assertTrue(line.isascii())

@@ -12,21 +12,35 @@ from htmtl_jax.errors import UserError
 
 
 def make_config(**kwargs):
-  values = dict(source="synthetic", path="", exclude=("left_out",), max_documents=0,
-                on_bad_line="skip", split_seed=0, validation_share=0.2, test_share=0.2,
-                num_train=4, num_validation=2, num_test=3, synthetic_seed=5)
+  values = dict(
+    source="synthetic",
+    path="",
+    exclude=("left_out",),
+    max_documents=0,
+    on_bad_line="skip",
+    split_seed=0,
+    validation_share=0.2,
+    test_share=0.2,
+    num_train=4,
+    num_validation=2,
+    num_test=3,
+    synthetic_seed=5,
+  )
   return types.SimpleNamespace(**{**values, **kwargs})
 
 
 class SourcesTest(parameterized.TestCase):
-
   def write_folder(self, num_documents=60):
     folder = self.enterContext(tempfile.TemporaryDirectory())
     for name, documents in (("a", range(num_documents)), ("left_out", range(1000, 1005))):
       with open(os.path.join(folder, f"{name}.jsonl"), "w", encoding="utf-8") as handle:
         for i in documents:
-          handle.write(json.dumps({"id": f"p{i}", "sections": [
-              {"heading": "H", "paragraphs": ["Some text."]}]}) + "\n")
+          handle.write(
+            json.dumps(
+              {"id": f"p{i}", "sections": [{"heading": "H", "paragraphs": ["Some text."]}]}
+            )
+            + "\n"
+          )
     return folder
 
   def test_synthetic(self):
@@ -59,6 +73,7 @@ class SourcesTest(parameterized.TestCase):
   def test_fingerprint_of_jsonl(self):
     def fingerprint(folder, **kwargs):
       return sources.open_corpus(make_config(source="jsonl", path=folder, **kwargs)).fingerprint
+
     folder = self.write_folder()
     base = fingerprint(folder)
     self.assertEqual(base, fingerprint(self.write_folder()))  # a copy elsewhere, at another time
@@ -70,10 +85,10 @@ class SourcesTest(parameterized.TestCase):
     self.assertNotEqual(base, fingerprint(folder))
 
   @parameterized.named_parameters(
-      ("source", dict(source="arxiv"), "unknown config.data.source 'arxiv'; known: jsonl, synth"),
-      ("path", dict(source="jsonl", path="nowhere"), "nowhere: no such file or folder"),
-      ("shares", dict(source="jsonl", validation_share=0.5, test_share=0.5), "than 1, got 0.5"),
-      ("negative", dict(source="jsonl", test_share=-0.1), "at least 0"),
+    ("source", dict(source="arxiv"), "unknown config.data.source 'arxiv'; known: jsonl, synth"),
+    ("path", dict(source="jsonl", path="nowhere"), "nowhere: no such file or folder"),
+    ("shares", dict(source="jsonl", validation_share=0.5, test_share=0.5), "than 1, got 0.5"),
+    ("negative", dict(source="jsonl", test_share=-0.1), "at least 0"),
   )
   def test_bad_settings(self, settings, message):
     with self.assertRaisesRegex(UserError, message):
@@ -84,8 +99,9 @@ class SourcesTest(parameterized.TestCase):
       sources.open_corpus(make_config(num_test=0)).documents("test")
     folder = self.write_folder()
     corpus = sources.open_corpus(make_config(source="jsonl", path=folder, test_share=0))
-    with self.assertRaisesRegex(UserError, "none of the 60 documents fell into the test split; "
-                                "raise config.data.test_share"):
+    with self.assertRaisesRegex(
+      UserError, "none of the 60 documents fell into the test split; raise config.data.test_share"
+    ):
       corpus.documents("test")
     with self.assertRaisesRegex(UserError, "unknown split 'dev'"):
       corpus.documents("dev")

@@ -25,8 +25,10 @@ def find_family(sentence):
 
 def get_values_and_names(document):
   text = " ".join(t for _, t in iterate_body(document))
-  return (set(re.findall(r"\d+(?:\.\d+)?", text)), set(re.findall(r"(?<=of )[A-Z][a-z]+", text))
-          | set(re.findall(r"after ([A-Z][a-z]+)", text)))
+  return (
+    set(re.findall(r"\d+(?:\.\d+)?", text)),
+    set(re.findall(r"(?<=of )[A-Z][a-z]+", text)) | set(re.findall(r"after ([A-Z][a-z]+)", text)),
+  )
 
 
 def compute_auc(scores, labels):
@@ -36,9 +38,17 @@ def compute_auc(scores, labels):
 
 
 def compute_mean_auc(documents, score):
-  return float(np.mean([
-      compute_auc([score(d, place, text) for place, text in iterate_body(d)],
-                  [place in d.planted for place, _ in iterate_body(d)]) for d in documents]))
+  return float(
+    np.mean(
+      [
+        compute_auc(
+          [score(d, place, text) for place, text in iterate_body(d)],
+          [place in d.planted for place, _ in iterate_body(d)],
+        )
+        for d in documents
+      ]
+    )
+  )
 
 
 def get_words(text):
@@ -60,7 +70,6 @@ def train_logistic_regression(features, labels, num_steps=300, rate=2.0):
 
 
 class SyntheticTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -73,8 +82,7 @@ class SyntheticTest(parameterized.TestCase):
       self.assertBetween(len(document.sections), 4, 6)
       self.assertBetween(len(sentences), 40, 50)
       self.assertGreaterEqual(document.num_words, 520)
-      self.assertEqual(references.eligible_sections(document),
-                       tuple(range(len(document.sections))))
+      self.assertEqual(references.eligible_sections(document), tuple(range(len(document.sections))))
       for section in document.sections:
         self.assertBetween(len(section.paragraphs), 2, 3)
         self.assertTrue(all(3 <= len(p) <= 5 for p in section.paragraphs))
@@ -94,8 +102,11 @@ class SyntheticTest(parameterized.TestCase):
   def test_splits_share_no_name_and_no_value(self):
     validation = synthetic.generate_corpus("validation", 100, seed=7)
     seen = {}
-    for split, documents in (("train", self.train), ("validation", validation),
-                             ("test", self.test)):
+    for split, documents in (
+      ("train", self.train),
+      ("validation", validation),
+      ("test", self.test),
+    ):
       for document in documents:
         values, names = get_values_and_names(document)
         self.assertGreater(len(names), 30)
@@ -122,23 +133,27 @@ class SyntheticTest(parameterized.TestCase):
   def test_references_are_gold_with_one_piece_a_section(self):
     for document in self.test[:30]:
       made = references.make_references(document)
-      self.assertEqual({level: r.kind for level, r in made.items()},
-                       {"sentence": "gold", "paragraph": "gold", "section": "gold"})
+      self.assertEqual(
+        {level: r.kind for level, r in made.items()},
+        {"sentence": "gold", "paragraph": "gold", "section": "gold"},
+      )
       self.assertLen(made["section"].pieces, len(document.sections))
       self.assertFalse(any(piece.filler for piece in made["section"].pieces))
 
   def test_summaries_say_what_is_planted_and_nothing_else(self):
     for document in self.test[:30]:
       values = {}  # value -> section of the planted sentence
-      for (c, p, s) in document.planted:
+      for c, p, s in document.planted:
         found = re.findall(r"\d+(?:\.\d+)?", document.sections[c].paragraphs[p][s])
         self.assertLen(found, 1)
         values[found[0]] = c
       for c, summary in enumerate(document.section_summaries):
         (value,) = re.findall(r"\d+(?:\.\d+)?", " ".join(summary))
         self.assertEqual(values[value], c)
-      roles = [ROLE_OF_HEADING[document.sections[values[v]].heading] for v in
-               re.findall(r"\d+(?:\.\d+)?", " ".join(document.abstract_sentences))]
+      roles = [
+        ROLE_OF_HEADING[document.sections[values[v]].heading]
+        for v in re.findall(r"\d+(?:\.\d+)?", " ".join(document.abstract_sentences))
+      ]
       self.assertEqual(tuple(roles), tuple(r for r in synthetic._ABSTRACT_ORDER if r in roles))
       (value,) = re.findall(r"\d+(?:\.\d+)?", document.summaries["one_sentence"][0])
       self.assertEqual(ROLE_OF_HEADING[document.sections[values[value]].heading], "result")
@@ -150,28 +165,36 @@ class SyntheticTest(parameterized.TestCase):
     for row, (words, _) in zip(features, rows, strict=True):
       row[[index[w] for w in words]] = 1
     weights = train_logistic_regression(features, np.array([float(label) for _, label in rows]))
-    auc = compute_mean_auc(self.test, lambda d, place, text: sum(
-        weights[index[w]] for w in get_words(text) if w in index))
+    auc = compute_mean_auc(
+      self.test,
+      lambda d, place, text: sum(weights[index[w]] for w in get_words(text) if w in index),
+    )
     self.assertBetween(auc, 0.6, 0.85)  # it does learn that cue words are necessary
 
   @parameterized.parameters(
-      lambda place: place, lambda place: place[:1], lambda place: place[1:],
-      lambda place: place[2:])
+    lambda place: place, lambda place: place[:1], lambda place: place[1:], lambda place: place[2:]
+  )
   def test_position_alone_does_not_tell(self, key):
     counts = {}
     for document in self.train:
       for place, _ in iterate_body(document):
         hits, total = counts.get(key(place), (0, 0))
         counts[key(place)] = (hits + (place in document.planted), total + 1)
+
     def score(document, place, text):
       del document, text
       hits, total = counts.get(key(place), (0, 0))
       return (hits + 0.1) / (total + 1)
+
     self.assertLess(compute_mean_auc(self.test, score), 0.65)
 
   def test_cue_and_heading_together_tell_all(self):
-    auc = compute_mean_auc(self.test, lambda d, place, text: float(
-        find_family(text) == ROLE_OF_HEADING[d.sections[place[0]].heading]))
+    auc = compute_mean_auc(
+      self.test,
+      lambda d, place, text: float(
+        find_family(text) == ROLE_OF_HEADING[d.sections[place[0]].heading]
+      ),
+    )
     self.assertEqual(auc, 1.0)
 
   def test_lead_is_no_summary(self):
@@ -192,8 +215,9 @@ class SyntheticTest(parameterized.TestCase):
       synthetic.generate_document(0, "dev", seed=0)
 
 
-KNOWN_FIRST_SENTENCE = ("Following the plan, Mimima raised the decay of Simbilin by 67.4 units "
-                        "under mild flow.")
+KNOWN_FIRST_SENTENCE = (
+  "Following the plan, Mimima raised the decay of Simbilin by 67.4 units under mild flow."
+)
 
 if __name__ == "__main__":
   absltest.main()

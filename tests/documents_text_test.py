@@ -94,44 +94,65 @@ We thank the rice.
 
 
 class ParseTest(parameterized.TestCase):
-
   def test_markdown(self):
     document = text.parse_markdown(MARKDOWN, "x")
     self.assertEqual(document.id, "x")
     self.assertEqual(document.title, "Rice and rust")
     self.assertEqual(document.abstract, (("Rust harms rice, see the map.",),))
-    self.assertEqual(document.sections, (
+    self.assertEqual(
+      document.sections,
+      (
         Section("", (("Ada Example",),)),
-        Section("1 Introduction", (
-            ("Rice grows in water.", "See Fig. 3 for it."), ("Code and and bold words.",),
-            ("One item", "Two items.", "Really", "Nested"))),
+        Section(
+          "1 Introduction",
+          (
+            ("Rice grows in water.", "See Fig. 3 for it."),
+            ("Code and and bold words.",),
+            ("One item", "Two items.", "Really", "Nested"),
+          ),
+        ),
         Section("Methods", (("A quoted line.",),)),
-        Section("Summary", (("It ended.",),))))
+        Section("Summary", (("It ended.",),)),
+      ),
+    )
 
   def test_plain_text(self):
     document = text.parse_plain_text(PLAIN, "x")
     self.assertEqual(document.title, "Rice and rust in wet years")
     self.assertEqual(document.abstract, (("Rust harms rice.", "It does."),))
-    self.assertEqual(document.sections, (
+    self.assertEqual(
+      document.sections,
+      (
         Section("", (("Ada Example",),)),
         Section("1 Introduction", (("Rice grows in water.", "See Fig. 3 for it."),)),
-        Section("2. Data and models", (
+        Section(
+          "2. Data and models",
+          (
             ("We used rice from many farms and models from nowhere.",),
-            ("3 mice were in the field when we looked at it for the first time in the long and wet "
-             "year of the study.",))),
-        Section("RESULTS OF IT ALL", (("Rust won.",),))))
+            (
+              "3 mice were in the field when we looked at it for the first time in the long and wet "
+              "year of the study.",
+            ),
+          ),
+        ),
+        Section("RESULTS OF IT ALL", (("Rust won.",),)),
+      ),
+    )
 
   def test_windows_line_ends_change_nothing(self):
-    self.assertEqual(text.parse_markdown(MARKDOWN.replace("\n", "\r\n"), "x"),
-                     text.parse_markdown(MARKDOWN, "x"))
-    self.assertEqual(text.parse_plain_text(PLAIN.replace("\n", "\r\n"), "x"),
-                     text.parse_plain_text(PLAIN, "x"))
+    self.assertEqual(
+      text.parse_markdown(MARKDOWN.replace("\n", "\r\n"), "x"), text.parse_markdown(MARKDOWN, "x")
+    )
+    self.assertEqual(
+      text.parse_plain_text(PLAIN.replace("\n", "\r\n"), "x"), text.parse_plain_text(PLAIN, "x")
+    )
 
   def test_several_top_headings_are_sections(self):
     document = text.parse_markdown("# A\nfoo\n# B\nbar\n## C\nbaz", "x")
     self.assertEqual(document.title, "")
-    self.assertEqual(document.sections,
-                     (Section("A", (("foo",),)), Section("B", (("bar",), ("baz",)))))
+    self.assertEqual(
+      document.sections, (Section("A", (("foo",),)), Section("B", (("bar",), ("baz",))))
+    )
 
   def test_a_single_heading_is_a_section(self):
     document = text.parse_markdown("# A\nfoo", "x")
@@ -166,27 +187,56 @@ class ParseTest(parameterized.TestCase):
   @parameterized.parameters(text.parse_markdown, text.parse_plain_text)
   def test_mutated_input_makes_a_document_quickly(self, parse):
     rng = random.Random(0)
-    junk = ["#", "\n", "\n\n", "- ", "```", "|", "---\n", "> ", "[", "](", "![", "<!--", "\t",
-            "    ", "1. ", "*", "\x0c", "\u2028", "&#0;", "\\", "日", "\x1b"]
+    junk = [
+      "#",
+      "\n",
+      "\n\n",
+      "- ",
+      "```",
+      "|",
+      "---\n",
+      "> ",
+      "[",
+      "](",
+      "![",
+      "<!--",
+      "\t",
+      "    ",
+      "1. ",
+      "*",
+      "\x0c",
+      "\u2028",
+      "&#0;",
+      "\\",
+      "日",
+      "\x1b",
+    ]
     start = time.monotonic()
     for _ in range(300):
       source = list(rng.choice((MARKDOWN, PLAIN)))
       for _ in range(rng.randint(1, 40)):
         place = rng.randrange(len(source))
-        source[place:place + rng.randint(0, 5)] = rng.choice(junk) * rng.randint(1, 4)
+        source[place : place + rng.randint(0, 5)] = rng.choice(junk) * rng.randint(1, 4)
       document = parse("".join(source), "x")
       for section in document.sections:
         self.assertTrue(section.heading or section.paragraphs)
         for paragraph in section.paragraphs:
           self.assertTrue(paragraph and all(s.strip() for s in paragraph))
-    for source in ("> " * 3000 + "deep", "[" * 20_000, "*a " * 20_000, "- " * 3000 + "x",
-                   "# " * 20_000, "`" * 20_000, "<" * 20_000, "|a" * 5_000 + "\n" + "|-" * 5_000):
+    for source in (
+      "> " * 3000 + "deep",
+      "[" * 20_000,
+      "*a " * 20_000,
+      "- " * 3000 + "x",
+      "# " * 20_000,
+      "`" * 20_000,
+      "<" * 20_000,
+      "|a" * 5_000 + "\n" + "|-" * 5_000,
+    ):
       parse(source, "x")
     self.assertLess(time.monotonic() - start, 30)
 
 
 class ReadTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.enterContext(tempfile.TemporaryDirectory())
@@ -205,8 +255,11 @@ class ReadTest(parameterized.TestCase):
     self.assertEqual([s.heading for s in document.sections] == ["A", "B"], is_markdown)
 
   def test_encodings(self):
-    for data in ("Größe zählt.".encode("utf-8-sig"), "Größe zählt.".encode("utf-16"),
-                 b"Gr\xc3\xb6\x00\xc3\x9fe z\xc3\xa4hlt.\x00"):
+    for data in (
+      "Größe zählt.".encode("utf-8-sig"),
+      "Größe zählt.".encode("utf-16"),
+      b"Gr\xc3\xb6\x00\xc3\x9fe z\xc3\xa4hlt.\x00",
+    ):
       document = text.read_paper(self.write("p.txt", data))
       self.assertEqual(document.sections, (Section("", (("Größe zählt.",),)),))
     with self.assertLogs(level="WARNING") as logs:
@@ -214,8 +267,15 @@ class ReadTest(parameterized.TestCase):
     self.assertEqual(document.sections, (Section("", (("Größe zählt.",),)),))
     self.assertIn("read as Latin-1", logs.output[0])
 
-  @parameterized.parameters("", " \n\t\n", "\x00\x00", "```\ncode\n```", "![image](a.png)",
-                            "# References\n\nSomeone.", "---\ntitle: x\n---\n<!-- none -->")
+  @parameterized.parameters(
+    "",
+    " \n\t\n",
+    "\x00\x00",
+    "```\ncode\n```",
+    "![image](a.png)",
+    "# References\n\nSomeone.",
+    "---\ntitle: x\n---\n<!-- none -->",
+  )
   def test_file_without_text(self, data):
     with self.assertRaisesRegex(UserError, "p.md: no text in this file"):
       text.read_paper(self.write("p.md", data))

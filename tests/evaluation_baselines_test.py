@@ -13,24 +13,25 @@ from htmtl_jax.evaluation import baselines, oracle, ranking, rouge
 
 def _make_document():
   """Sections of 3, 1 and 4 body sentences, each "c.s" and fillers up to its word count."""
+
   def sentence(section, index, words):
     return " ".join([f"s{section}x{index}"] + ["pad"] * (words - 1))
 
   return Document(
-      id="toy",
-      title="A title that is never extracted",
-      sections=(
-          Section("Introduction", ((sentence(0, 0, 4), sentence(0, 1, 6)), (sentence(0, 2, 5),))),
-          Section("", ((sentence(1, 0, 3),),)),
-          Section("Results", (tuple(sentence(2, i, 5) for i in range(4)),)),
-      ),
+    id="toy",
+    title="A title that is never extracted",
+    sections=(
+      Section("Introduction", ((sentence(0, 0, 4), sentence(0, 1, 6)), (sentence(0, 2, 5),))),
+      Section("", ((sentence(1, 0, 3),),)),
+      Section("Results", (tuple(sentence(2, i, 5) for i in range(4)),)),
+    ),
   )
 
 
 def _make_references(**levels):
   return {
-      level: Reference(level, "gold", tuple(Piece(tuple(piece)) for piece in pieces))
-      for level, pieces in levels.items()
+    level: Reference(level, "gold", tuple(Piece(tuple(piece)) for piece in pieces))
+    for level, pieces in levels.items()
   }
 
 
@@ -39,15 +40,25 @@ def _labels(pieces):
 
 
 class BudgetTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      # Lengths 4 6 5 3 in this order; the budget, and how many of them fit.
-      (0, 1), (1, 1), (4, 1), (6.9, 1), (7, 1), (7.1, 2), (10, 2), (12.5, 2), (12.6, 3),
-      (15, 3), (16.5, 3), (16.6, 4), (1000, 4),
+    # Lengths 4 6 5 3 in this order; the budget, and how many of them fit.
+    (0, 1),
+    (1, 1),
+    (4, 1),
+    (6.9, 1),
+    (7, 1),
+    (7.1, 2),
+    (10, 2),
+    (12.5, 2),
+    (12.6, 3),
+    (15, 3),
+    (16.5, 3),
+    (16.6, 4),
+    (1000, 4),
   )
   def test_crossing_sentence_only_if_closer(self, budget, expected):
     self.assertEqual(
-        baselines.select_within_budget([0, 1, 2, 3], [4, 6, 5, 3], budget), list(range(expected))
+      baselines.select_within_budget([0, 1, 2, 3], [4, 6, 5, 3], budget), list(range(expected))
     )
 
   def test_is_the_prefix_closest_to_the_budget(self):
@@ -59,26 +70,23 @@ class BudgetTest(parameterized.TestCase):
       totals = list(itertools.accumulate(lengths[i] for i in order))
       best = min(range(len(order)), key=lambda k: abs(totals[k] - budget))  # the first of equals
       self.assertEqual(
-          baselines.select_within_budget(order, lengths, budget), sorted(order[: best + 1])
+        baselines.select_within_budget(order, lengths, budget), sorted(order[: best + 1])
       )
 
 
 class ExtractTest(parameterized.TestCase):
-
   def test_lead_at_each_level(self):
     document = _make_document()
     lead = baselines.UNTRAINED["lead"]
+    self.assertEqual(_labels(baselines.extract(lead, document, "sentence", 1, (0, 2))), [["s0x0"]])
     self.assertEqual(
-        _labels(baselines.extract(lead, document, "sentence", 1, (0, 2))), [["s0x0"]]
-    )
-    self.assertEqual(
-        _labels(baselines.extract(lead, document, "paragraph", 16, (0, 2))),
-        [["s0x0", "s0x1", "s0x2"]],
+      _labels(baselines.extract(lead, document, "paragraph", 16, (0, 2))),
+      [["s0x0", "s0x1", "s0x2"]],
     )
     # 20 words over two sections are 10 each.
     self.assertEqual(
-        _labels(baselines.extract(lead, document, "section", 20, (0, 2))),
-        [["s0x0", "s0x1"], ["s2x0", "s2x1"]],
+      _labels(baselines.extract(lead, document, "section", 20, (0, 2))),
+      [["s0x0", "s0x1"], ["s2x0", "s2x1"]],
     )
 
   def test_scores_rank_and_document_order_presents(self):
@@ -86,13 +94,13 @@ class ExtractTest(parameterized.TestCase):
     scores = np.array([1, 2, 9, 3, 4, 8, 7, 5], float)  # best: s0x2, s2x1, s2x2, s2x3
     self.assertEqual(_labels(baselines.extract(scores, document, "sentence", 50, ())), [["s0x2"]])
     self.assertEqual(
-        _labels(baselines.extract(scores, document, "paragraph", 15, ())),
-        [["s0x2", "s2x1", "s2x2"]],
+      _labels(baselines.extract(scores, document, "paragraph", 15, ())),
+      [["s0x2", "s2x1", "s2x2"]],
     )
     # Without a budget to speak of, one sentence a section all the same.
     self.assertEqual(
-        _labels(baselines.extract(scores, document, "section", 1, (0, 1, 2))),
-        [["s0x2"], ["s1x0"], ["s2x1"]],
+      _labels(baselines.extract(scores, document, "section", 1, (0, 1, 2))),
+      [["s0x2"], ["s1x0"], ["s2x1"]],
     )
 
   def test_headings_and_title_are_never_taken(self):
@@ -110,9 +118,11 @@ class ExtractTest(parameterized.TestCase):
     self.assertEqual(pieces, [[results[best]]])
 
   def test_mmr_skips_a_repetition(self):
-    document = Document("d", "", (Section("", (
-        ("Yield fell by half.", "Yield fell by half.", "Costs rose very fast."),
-    )),))
+    document = Document(
+      "d",
+      "",
+      (Section("", (("Yield fell by half.", "Yield fell by half.", "Costs rose very fast."),)),),
+    )
     scores = np.array([1.0, 0.9, 0.5])
     plain = baselines.extract(scores, document, "paragraph", 8, ())
     diverse = baselines.extract(scores, document, "paragraph", 8, (), mmr=True)
@@ -147,16 +157,15 @@ class ExtractTest(parameterized.TestCase):
 
 
 class BodyScoresTest(absltest.TestCase):
-
   def test_headings_drop_out_and_the_unseen_score_zero(self):
     document = _make_document()  # headings are sentences 0 and 5 of 10
     places = list(iterate_sentences(document))
     self.assertEqual([i for i, p in enumerate(places) if p.is_heading], [0, 5])
     np.testing.assert_array_equal(
-        baselines.body_scores(document, np.arange(10.0)), [1, 2, 3, 4, 6, 7, 8, 9]
+      baselines.body_scores(document, np.arange(10.0)), [1, 2, 3, 4, 6, 7, 8, 9]
     )
     np.testing.assert_array_equal(
-        baselines.body_scores(document, np.arange(7.0)), [1, 2, 3, 4, 6, 0, 0, 0]
+      baselines.body_scores(document, np.arange(7.0)), [1, 2, 3, 4, 6, 0, 0, 0]
     )
     with self.assertRaisesRegex(ValueError, "11 scores"):
       baselines.body_scores(document, np.ones(11))
@@ -177,7 +186,6 @@ def _definition(sentences, reference):
 
 
 class OracleTest(parameterized.TestCase):
-
   def _draw(self, seed):
     rng = random.Random(seed)
     words = "yield yields rain frost soil cells dose trial model of the in a".split()
@@ -220,13 +228,13 @@ class OracleTest(parameterized.TestCase):
   def test_summary_at_each_level(self):
     document = _make_document()
     references = _make_references(
-        sentence=[["s2x1 pad s0x2"]],
-        paragraph=[["s0x2 pad pad pad pad", "s2x3 pad pad pad pad"]],
-        section=[["s0x1 pad pad pad pad pad"], ["s2x2 pad pad pad pad"]],
+      sentence=[["s2x1 pad s0x2"]],
+      paragraph=[["s0x2 pad pad pad pad", "s2x3 pad pad pad pad"]],
+      section=[["s0x1 pad pad pad pad pad"], ["s2x2 pad pad pad pad"]],
     )
     summaries = {
-        level: _labels(baselines.oracle_summary(document, references, level, (0, 2)))
-        for level in references
+      level: _labels(baselines.oracle_summary(document, references, level, (0, 2)))
+      for level in references
     }
     # Both named sentences share two words with it, but only s2x1 a bigram.
     self.assertEqual(summaries["sentence"], [["s2x1"]])
@@ -236,7 +244,7 @@ class OracleTest(parameterized.TestCase):
   def test_section_pieces_must_match(self):
     with self.assertRaisesRegex(ValueError, "1 reference pieces for 2 sections"):
       baselines.oracle_summary(
-          _make_document(), _make_references(section=[["a"]]), "section", (0, 2)
+        _make_document(), _make_references(section=[["a"]]), "section", (0, 2)
       )
     with self.assertRaisesRegex(ValueError, "unknown level"):
       baselines.oracle_summary(_make_document(), {}, "chapter", (0, 2))

@@ -9,13 +9,17 @@ from htmtl_jax.evaluation import importance
 
 def _count_pairs(scores, planted):
   """By definition: of all (planted, other) pairs, how many are in the right order."""
-  pairs = [(a, b) for a, p in zip(scores, planted, strict=True) if p
-           for b, q in zip(scores, planted, strict=True) if not q]
+  pairs = [
+    (a, b)
+    for a, p in zip(scores, planted, strict=True)
+    if p
+    for b, q in zip(scores, planted, strict=True)
+    if not q
+  ]
   return sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
 
 
 class SentenceAucTest(parameterized.TestCase):
-
   @parameterized.product(seed=(0, 1, 2, 3, 4), num_values=(2, 4, 1000), share=(0.1, 0.5, 0.9))
   def test_equals_counting_pairs(self, seed, num_values, share):
     rng = np.random.default_rng(seed)
@@ -67,20 +71,24 @@ class SentenceAucTest(parameterized.TestCase):
 
 
 class LabelsTest(absltest.TestCase):
-
   def _make_document(self, planted=None):
-    return Document("d", "", (
+    return Document(
+      "d",
+      "",
+      (
         Section("Yield fell", (("It rained.", "Yield fell by half."), ("Costs rose fast.",))),
         Section("", (("Nothing else happened.",),)),
-    ), planted=planted)
+      ),
+      planted=planted,
+    )
 
   def test_oracle_labels_stand_at_body_sentences(self):
     document = self._make_document()
     texts = [p.text for p in iterate_sentences(document)]
     labels = importance.oracle_labels(document, "Yield fell by half.\nCosts rose fast.")
     self.assertEqual(
-        [t for t, label in zip(texts, labels, strict=True) if label],
-        ["Yield fell by half.", "Costs rose fast."],
+      [t for t, label in zip(texts, labels, strict=True) if label],
+      ["Yield fell by half.", "Costs rose fast."],
     )
     # The heading equals this reference, and still is no candidate.
     labels = importance.oracle_labels(document, "Yield fell")
@@ -92,7 +100,7 @@ class LabelsTest(absltest.TestCase):
   def test_planted_labels_follow_reading_order(self):
     document = self._make_document(frozenset({(0, 0, 1), (1, 0, 0)}))
     np.testing.assert_array_equal(
-        importance.planted_labels(document), [False, False, True, False, True]
+      importance.planted_labels(document), [False, False, True, False, True]
     )
     self.assertIsNone(importance.planted_labels(self._make_document()))
 

@@ -14,9 +14,11 @@ from htmtl_jax.evaluation import ranking
 def _draw_sentences(count, seed=0, vocabulary=40):
   rng = random.Random(seed)
   return [
-      " ".join(f"W{min(rng.randrange(vocabulary), rng.randrange(vocabulary))}"
-               for _ in range(rng.randint(1, 12)))
-      for _ in range(count)
+    " ".join(
+      f"W{min(rng.randrange(vocabulary), rng.randrange(vocabulary))}"
+      for _ in range(rng.randint(1, 12))
+    )
+    for _ in range(count)
   ]
 
 
@@ -25,14 +27,18 @@ def _dense_cosines(sentences):
   bags = [Counter(re.findall(r"\w+", s.lower())) for s in sentences]
   frequency = Counter(word for bag in bags for word in bag)
   weights = [
-      {w: n * math.log((1 + len(bags)) / frequency[w]) for w, n in bag.items()} for bag in bags
+    {w: n * math.log((1 + len(bags)) / frequency[w]) for w, n in bag.items()} for bag in bags
   ]
   norms = [math.sqrt(sum(v * v for v in weight.values())) for weight in weights]
-  return np.array([
-      [sum(v * b.get(w, 0.0) for w, v in a.items()) / (m * n) if m and n else 0.0
-       for b, n in zip(weights, norms, strict=True)]
+  return np.array(
+    [
+      [
+        sum(v * b.get(w, 0.0) for w, v in a.items()) / (m * n) if m and n else 0.0
+        for b, n in zip(weights, norms, strict=True)
+      ]
       for a, m in zip(weights, norms, strict=True)
-  ])
+    ]
+  )
 
 
 def _dense_lexrank(sentences, threshold=0.1, damping=0.85):
@@ -48,7 +54,6 @@ def _dense_lexrank(sentences, threshold=0.1, damping=0.85):
 
 
 class LexRankTest(parameterized.TestCase):
-
   @parameterized.parameters(1, 2, 3, 17, 60)
   def test_equals_the_solved_linear_system(self, count):
     sentences = _draw_sentences(count, seed=count)
@@ -62,8 +67,9 @@ class LexRankTest(parameterized.TestCase):
   def test_vectors_equal_the_definition(self):
     sentences = _draw_sentences(23, seed=9)
     vectors = ranking.tfidf_vectors(sentences)
-    np.testing.assert_allclose((vectors @ vectors.T).toarray(), _dense_cosines(sentences),
-                               atol=1e-12)
+    np.testing.assert_allclose(
+      (vectors @ vectors.T).toarray(), _dense_cosines(sentences), atol=1e-12
+    )
 
   @parameterized.parameters(1, 2, 50)
   def test_identical_sentences_share_equally(self, count):
@@ -77,8 +83,11 @@ class LexRankTest(parameterized.TestCase):
 
   def test_the_sentence_that_others_resemble_wins(self):
     sentences = [
-        "Rainfall was low in spring.", "Yield fell when rainfall was low and frost came late.",
-        "Frost came late that year.", "Prices are quoted elsewhere.", "Yield fell by half.",
+      "Rainfall was low in spring.",
+      "Yield fell when rainfall was low and frost came late.",
+      "Frost came late that year.",
+      "Prices are quoted elsewhere.",
+      "Yield fell by half.",
     ]
     self.assertEqual(ranking.rank_order(ranking.lexrank_scores(sentences))[0], 1)
 
@@ -106,7 +115,6 @@ class LexRankTest(parameterized.TestCase):
 
 
 class OrderTest(parameterized.TestCase):
-
   def test_lead_is_reading_order(self):
     self.assertEqual(ranking.rank_order(ranking.lead_scores(5)), [0, 1, 2, 3, 4])
     self.assertEqual(ranking.rank_order(ranking.lead_scores(0)), [])
@@ -121,10 +129,13 @@ class OrderTest(parameterized.TestCase):
     cosines = _dense_cosines(sentences)
     chosen, rest = [], list(range(25))
     while rest:
-      best = max(rest, key=lambda i: (
+      best = max(
+        rest,
+        key=lambda i: (
           trade_off * scores[i] / scores.max()
           - (1 - trade_off) * max((cosines[i, j] for j in chosen), default=0.0)
-      ))
+        ),
+      )
       chosen.append(best)
       rest.remove(best)
     self.assertEqual(ranking.mmr_order(scores, sentences, trade_off), chosen)

@@ -19,8 +19,8 @@ def _make_pairs(documents=5):
   for i in range(documents):
     reference = f"yield fell by {i} percent\ncosts rose in plot {i}"
     systems = {
-        "lead": reference.split("\n")[0],
-        "htmtl": reference if i % 2 else "",
+      "lead": reference.split("\n")[0],
+      "htmtl": reference if i % 2 else "",
     }
     for level in ("sentence", "paragraph", "section"):
       pairs.append(results.SummaryPair(f"doc-{i}", level, reference, "gold", systems))
@@ -30,20 +30,21 @@ def _make_pairs(documents=5):
 def _strict_loads(text):
   def refuse(name):
     raise ValueError(f"{name} is not JSON")
+
   return json.loads(text, parse_constant=refuse)
 
 
 class ComputeResultsTest(absltest.TestCase):
-
   def test_schema_and_numbers(self):
     pairs = _make_pairs()
     found = results.compute_results(pairs, 400, "test", _IMPORTANCE, bootstrap_samples=50, seed=3)
     self.assertEqual((found["step"], found["split"], found["documents"]), (400, "test", 5))
     self.assertEqual(found["importance"], _IMPORTANCE)
     self.assertEqual((found["seed"], found["bootstrap_samples"]), (3, 50))
-    self.assertEqual(found["reference_kinds"], {
-        "sentence": {"gold": 5}, "paragraph": {"gold": 5}, "section": {"gold": 5}
-    })
+    self.assertEqual(
+      found["reference_kinds"],
+      {"sentence": {"gold": 5}, "paragraph": {"gold": 5}, "section": {"gold": 5}},
+    )
     self.assertEqual(set(found["systems"]), {"lead", "htmtl"})
     for name, levels in found["systems"].items():
       self.assertEqual(list(levels), ["sentence", "paragraph", "section"])
@@ -74,30 +75,37 @@ class ComputeResultsTest(absltest.TestCase):
   def test_fillers(self):
     def make(identifier, without, systems_without=None):
       return results.SummaryPair(
-          identifier, "section", "alpha beta\ngamma delta", "silver",
-          {"copy": "alpha beta\ngamma delta"}, without, systems_without,
+        identifier,
+        "section",
+        "alpha beta\ngamma delta",
+        "silver",
+        {"copy": "alpha beta\ngamma delta"},
+        without,
+        systems_without,
       )
+
     with_none = make("a", None)
     half = make("b", "alpha beta")
     half_both = make("c", "alpha beta", {"copy": "alpha beta"})
     nothing_left = make("d", "")
     found = results.compute_results([with_none, half, half_both, nothing_left], 1, "test")
-    scores = {
-        (r["id"], r["level"]): round(r["rouge1"], 6) for r in found["scores"]
-    }
-    self.assertEqual(scores, {
-        ("a", "section"): 100.0, ("b", "section"): 100.0,
-        ("c", "section"): 100.0, ("d", "section"): 100.0,
+    scores = {(r["id"], r["level"]): round(r["rouge1"], 6) for r in found["scores"]}
+    self.assertEqual(
+      scores,
+      {
+        ("a", "section"): 100.0,
+        ("b", "section"): 100.0,
+        ("c", "section"): 100.0,
+        ("d", "section"): 100.0,
         ("a", "section_without_fillers"): 100.0,
         ("b", "section_without_fillers"): round(200 / 3, 6),  # P 1/2, R 1
         ("c", "section_without_fillers"): 100.0,
-    })
-    self.assertEqual(
-        found["documents_per_level"], {"section": 4, "section_without_fillers": 3}
+      },
     )
+    self.assertEqual(found["documents_per_level"], {"section": 4, "section_without_fillers": 3})
     self.assertNotIn(
-        "section_without_fillers",
-        results.compute_results([with_none], 1, "test")["systems"]["copy"],
+      "section_without_fillers",
+      results.compute_results([with_none], 1, "test")["systems"]["copy"],
     )
 
   def test_refuses_what_is_not_comparable(self):
@@ -117,7 +125,6 @@ class ComputeResultsTest(absltest.TestCase):
 
 
 class WriteResultsTest(absltest.TestCase):
-
   def test_files_hold_what_was_computed(self):
     workdir = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
     directory = workdir / "evaluation" / "400"
@@ -125,31 +132,39 @@ class WriteResultsTest(absltest.TestCase):
     found = results.compute_results(pairs, 400, "test", _IMPORTANCE, bootstrap_samples=20)
     results.write_results(directory, found, pairs)
     self.assertEqual(
-        sorted(p.name for p in directory.iterdir()),
-        ["predictions.jsonl", "results.json", "scores.jsonl"],
+      sorted(p.name for p in directory.iterdir()),
+      ["predictions.jsonl", "results.json", "scores.jsonl"],
     )
     rows = [_strict_loads(x) for x in (directory / "scores.jsonl").open(encoding="utf-8")]
     self.assertEqual(rows, found.pop("scores"))
     self.assertEqual(_strict_loads((directory / "results.json").read_text("utf-8")), found)
     lines = [_strict_loads(x) for x in (directory / "predictions.jsonl").open(encoding="utf-8")]
-    self.assertEqual(lines[4], {
-        "id": "doc-1", "level": "paragraph", "reference": pairs[4].reference,
-        "reference_kind": "gold", "systems": dict(pairs[4].systems),
-    })
+    self.assertEqual(
+      lines[4],
+      {
+        "id": "doc-1",
+        "level": "paragraph",
+        "reference": pairs[4].reference,
+        "reference_kind": "gold",
+        "systems": dict(pairs[4].systems),
+      },
+    )
     self.assertEqual([(x["id"], x["level"]) for x in lines], [(p.id, p.level) for p in pairs])
 
   def test_what_json_cannot_say(self):
     directory = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
     pair = results.SummaryPair("ä\ud800", "paragraph", "naïve\u2028x", "gold", {"s": "\x00"})
     found = results.compute_results(
-        [pair], np.int64(3), "test",
-        {"sentence_auc": np.float32("nan"), "labels": "oracle", "supervised": np.bool_(True)},
+      [pair],
+      np.int64(3),
+      "test",
+      {"sentence_auc": np.float32("nan"), "labels": "oracle", "supervised": np.bool_(True)},
     )
     results.write_results(directory, found, [pair])
     written = _strict_loads((directory / "results.json").read_text("utf-8"))
     self.assertEqual(written["step"], 3)
     self.assertEqual(
-        written["importance"], {"sentence_auc": None, "labels": "oracle", "supervised": True}
+      written["importance"], {"sentence_auc": None, "labels": "oracle", "supervised": True}
     )
     (line,) = (directory / "predictions.jsonl").read_text("utf-8").rstrip("\n").split("\n")
     self.assertEqual(_strict_loads(line)["id"], "ä\ud800")

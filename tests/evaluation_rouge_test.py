@@ -9,19 +9,16 @@ from rouge_score import rouge_scorer
 from htmtl_jax.evaluation import rouge
 
 _WORDS = (
-    "the of models modelled model running runs studies study yield yields cells in"
-    " a 42 3.5 naïve treatment treated trial"
+  "the of models modelled model running runs studies study yield yields cells in"
+  " a 42 3.5 naïve treatment treated trial"
 ).split()
 
 
 def _draw_text(rng, sentences=3, words=9):
-  return "\n".join(
-      " ".join(rng.choices(_WORDS, k=rng.randint(1, words))) for _ in range(sentences)
-  )
+  return "\n".join(" ".join(rng.choices(_WORDS, k=rng.randint(1, words))) for _ in range(sentences))
 
 
 class RougeTest(parameterized.TestCase):
-
   def test_equals_the_package_with_its_own_stemming(self):
     package = rouge_scorer.RougeScorer(list(rouge.METRICS), use_stemmer=True)
     rng = random.Random(0)
@@ -34,7 +31,7 @@ class RougeTest(parameterized.TestCase):
         self.assertEqual(full[metric]["recall"], 100.0 * expected[metric].recall)
         self.assertEqual(full[metric]["f"], 100.0 * expected[metric].fmeasure)
       self.assertEqual(
-          rouge.score_pair(reference, prediction), {m: s["f"] for m, s in full.items()}
+        rouge.score_pair(reference, prediction), {m: s["f"] for m, s in full.items()}
       )
 
   def test_by_hand(self):
@@ -58,7 +55,6 @@ class RougeTest(parameterized.TestCase):
 
 
 class ScoreAllTest(parameterized.TestCase):
-
   def test_processes_and_repeated_pairs_change_nothing(self):
     rng = random.Random(1)
     distinct = [(_draw_text(rng), _draw_text(rng)) for _ in range(20)]
@@ -77,14 +73,14 @@ class ScoreAllTest(parameterized.TestCase):
     self.assertEqual(calls, [(1, 2), (2, 2)])
 
   def test_no_pairs(self):
-    self.assertEqual({m: v.shape for m, v in rouge.score_all([]).items()},
-                     dict.fromkeys(rouge.METRICS, (0,)))
+    self.assertEqual(
+      {m: v.shape for m, v in rouge.score_all([]).items()}, dict.fromkeys(rouge.METRICS, (0,))
+    )
     with self.assertRaisesRegex(ValueError, "processes"):
       rouge.score_all([], processes=0)
 
 
 class BootstrapTest(parameterized.TestCase):
-
   def test_equals_a_loop_over_resamples(self):
     scores = np.random.default_rng(3).uniform(0, 100, 17)
     rng = np.random.default_rng(5)
@@ -105,8 +101,9 @@ class BootstrapTest(parameterized.TestCase):
     scores = np.random.default_rng(6).normal(40.0, 10.0, 400)
     low, high = rouge.bootstrap_interval(scores, samples=4000)
     half = 1.96 * scores.std() / np.sqrt(400)
-    np.testing.assert_allclose([low, high], [scores.mean() - half, scores.mean() + half],
-                               atol=0.08 * half)
+    np.testing.assert_allclose(
+      [low, high], [scores.mean() - half, scores.mean() + half], atol=0.08 * half
+    )
 
   def test_leaves_the_global_generator_alone_and_repeats(self):
     scores = np.arange(10.0)
@@ -122,8 +119,10 @@ class BootstrapTest(parameterized.TestCase):
       rouge.bootstrap_interval(np.array(scores), samples, 0, confidence)
 
   def test_summary_of_equal_scores_has_no_width(self):
-    self.assertEqual(rouge.summarise({"rouge1": np.full(5, 25.0)}),
-                     {"rouge1": {"f": 25.0, "low": 25.0, "high": 25.0}})
+    self.assertEqual(
+      rouge.summarise({"rouge1": np.full(5, 25.0)}),
+      {"rouge1": {"f": 25.0, "low": 25.0, "high": 25.0}},
+    )
 
 
 if __name__ == "__main__":

@@ -14,26 +14,33 @@ def _make_pairs():
   for i in range(4):
     for level in ("sentence", "paragraph", "section"):
       reference = f"{text}\nnumber {i}"
-      pairs.append(results.SummaryPair(
-          f"doc-{i}", level, reference, "silver" if i == 3 else "gold",
+      pairs.append(
+        results.SummaryPair(
+          f"doc-{i}",
+          level,
+          reference,
+          "silver" if i == 3 else "gold",
           {"lead": "\n".join(text.split("\n")[: i + 1]), "htmtl": reference, "none": ""},
           "yield fell" if level == "section" and i == 3 else None,
-      ))
+        )
+      )
   return pairs
 
 
 class TableTest(absltest.TestCase):
-
   def test_holds_every_number_in_order_of_rouge2(self):
     found = results.compute_results(
-        _make_pairs(), 400, "validation",
-        {"sentence_auc": 0.9712, "labels": "planted", "supervised": False}, bootstrap_samples=50,
+      _make_pairs(),
+      400,
+      "validation",
+      {"sentence_auc": 0.9712, "labels": "planted", "supervised": False},
+      bootstrap_samples=50,
     )
     table = terminal.render_table(found)
     self.assertIn("validation split, step 400, 4 documents", table)
     self.assertEndsWith(
-        table, "importance finds the planted sentences with AUC 0.971,"
-        " trained without importance labels",
+      table,
+      "importance finds the planted sentences with AUC 0.971, trained without importance labels",
     )
     blocks = re.findall(r"^(one|section)[^\n]*\n((?:  .*\n?)+)", table, re.MULTILINE)
     keys = ["sentence", "paragraph", "section", "section_without_fillers"]
@@ -61,7 +68,6 @@ class TableTest(absltest.TestCase):
 
 
 class ExamplesTest(parameterized.TestCase):
-
   @parameterized.parameters(1, 60, 80, 99, 100, 101, 180)
   def test_says_every_word_within_the_width(self, width):
     pairs = _make_pairs()
@@ -72,8 +78,8 @@ class ExamplesTest(parameterized.TestCase):
     shown = re.findall(r"[a-z0-9]+", text)
     for word in ("yield", "plot"):
       spoken = sum(
-          f"{p.reference}\n{p.systems['htmtl']}\n{p.systems['lead']}".split().count(word)
-          for p in pairs[:6]
+        f"{p.reference}\n{p.systems['htmtl']}\n{p.systems['lead']}".split().count(word)
+        for p in pairs[:6]
       )
       self.assertEqual(shown.count(word), spoken)
 
@@ -96,7 +102,7 @@ class ExamplesTest(parameterized.TestCase):
   def test_asks_the_terminal_for_its_width(self):
     with absltest.mock.patch.dict("os.environ", {"COLUMNS": "64", "LINES": "24"}):
       self.assertEqual(
-          terminal.render_examples(_make_pairs()), terminal.render_examples(_make_pairs(), width=64)
+        terminal.render_examples(_make_pairs()), terminal.render_examples(_make_pairs(), width=64)
       )
 
 

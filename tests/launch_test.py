@@ -10,22 +10,29 @@ import tempfile
 from absl.testing import absltest, parameterized
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
-_SCRIPTS = sorted([*(_ROOT / "launch").glob("*.sh"), _ROOT / "launch" / "slurm.sbatch",
-                   _ROOT / ".ci" / "run"])
+_SCRIPTS = sorted(
+  [*(_ROOT / "launch").glob("*.sh"), _ROOT / "launch" / "slurm.sbatch", _ROOT / ".ci" / "run"]
+)
 
 
 def run_script(script, *arguments, cwd=None, **environment):
   """Returns the finished process of one script, run by bash."""
-  variables = {name: value for name, value in os.environ.items()
-               if not name.startswith(("HTMTL_", "SLURM_"))}
+  variables = {
+    name: value for name, value in os.environ.items() if not name.startswith(("HTMTL_", "SLURM_"))
+  }
   return subprocess.run(
-      ["bash", str(script), *arguments], cwd=cwd, env={**variables, **environment},
-      capture_output=True, text=True, timeout=60, check=False)
+    ["bash", str(script), *arguments],
+    cwd=cwd,
+    env={**variables, **environment},
+    capture_output=True,
+    text=True,
+    timeout=60,
+    check=False,
+  )
 
 
 @absltest.skipIf(shutil.which("bash") is None, "needs bash")
 class LaunchTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
@@ -39,8 +46,9 @@ class LaunchTest(parameterized.TestCase):
   @parameterized.parameters(*[(script.name,) for script in _SCRIPTS])
   def test_parses(self, name):
     (script,) = [path for path in _SCRIPTS if path.name == name]
-    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True,
-                          timeout=30, check=False)
+    done = subprocess.run(
+      ["bash", "-n", str(script)], capture_output=True, text=True, timeout=30, check=False
+    )
     self.assertEqual((done.returncode, done.stderr), (0, ""))
 
   def test_scripts_are_executable(self):
@@ -51,8 +59,11 @@ class LaunchTest(parameterized.TestCase):
   def test_quickstart(self):
     env, train = self.dry_run("quickstart.sh", "--dry_run")
     self.assertTrue(env.endswith("/launch/env.sh"))
-    self.assertRegex(train, r"/\.venv/bin/python -m htmtl_jax\.main --config=\S+/configs/"
-                            r"quickstart\.py --workdir=\S+/runs/quickstart --mode=train$")
+    self.assertRegex(
+      train,
+      r"/\.venv/bin/python -m htmtl_jax\.main --config=\S+/configs/"
+      r"quickstart\.py --workdir=\S+/runs/quickstart --mode=train$",
+    )
     _, train = self.dry_run("quickstart.sh", "my run", "--dry_run")
     self.assertIn(r"--workdir=my\ run --mode=train", train)
 
@@ -69,8 +80,11 @@ class LaunchTest(parameterized.TestCase):
   def test_slurm(self):
     env, main = self.dry_run("slurm.sbatch", "--dry_run", "--config=c.py")
     self.assertRegex(env, r"^env HTMTL_EXTRAS=cuda13 .*/launch/env\.sh$")
-    self.assertRegex(main, r"^srun \S+ env HTMTL_MULTIHOST=1 \S+ -m htmtl_jax\.main "
-                           r"--config=c\.py$")
+    self.assertRegex(
+      main,
+      r"^srun \S+ env HTMTL_MULTIHOST=1 \S+ -m htmtl_jax\.main "
+      r"--config=c\.py$",
+    )
 
   def test_slurm_runs_a_copy_from_a_spool_folder(self):
     spool = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
@@ -85,53 +99,87 @@ class LaunchTest(parameterized.TestCase):
     project = tools / "project"
     (project / "launch").mkdir(parents=True)
     shutil.copy(_ROOT / "launch" / "common.sh", project / "launch")
-    for name, text in (("project/launch/env.sh", "exit 0"), ("srun", 'exit "$SRUN_STATUS"'),
-                       ("scontrol", 'echo "scontrol $*"')):
+    for name, text in (
+      ("project/launch/env.sh", "exit 0"),
+      ("srun", 'exit "$SRUN_STATUS"'),
+      ("scontrol", 'echo "scontrol $*"'),
+    ):
       (tools / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
       (tools / name).chmod(0o755)
     for status, said in (("75", "scontrol requeue 12\n"), ("0", ""), ("2", "")):
       done = run_script(
-          _ROOT / "launch" / "slurm.sbatch", "--config=c.py", SLURM_SUBMIT_DIR=str(project),
-          SLURM_JOB_ID="12", SRUN_STATUS=status, PATH=f"{tools}:{os.environ['PATH']}")
+        _ROOT / "launch" / "slurm.sbatch",
+        "--config=c.py",
+        SLURM_SUBMIT_DIR=str(project),
+        SLURM_JOB_ID="12",
+        SRUN_STATUS=status,
+        PATH=f"{tools}:{os.environ['PATH']}",
+      )
       self.assertEqual((str(done.returncode), done.stdout), (status, said), done.stderr)
 
   def test_tpu_create(self):
     place = ("--name=n", "--zone=z", "--dry_run")
     self.assertEqual(
-        self.dry_run("tpu_create.sh", *place, "--spot"),
-        ["gcloud compute tpus tpu-vm create n --version=v2-alpha-tpuv5-lite --zone=z "
-         "--accelerator-type=v5litepod-16 --spot"])
+      self.dry_run("tpu_create.sh", *place, "--spot"),
+      [
+        "gcloud compute tpus tpu-vm create n --version=v2-alpha-tpuv5-lite --zone=z "
+        "--accelerator-type=v5litepod-16 --spot"
+      ],
+    )
     self.assertEqual(
-        self.dry_run("tpu_create.sh", *place, "--queued", "--type=v6e-8", "--version=v",
-                     "--project=p"),
-        ["gcloud compute tpus queued-resources create n --node-id=n --runtime-version=v "
-         "--zone=z --accelerator-type=v6e-8 --project=p"])
+      self.dry_run(
+        "tpu_create.sh", *place, "--queued", "--type=v6e-8", "--version=v", "--project=p"
+      ),
+      [
+        "gcloud compute tpus queued-resources create n --node-id=n --runtime-version=v "
+        "--zone=z --accelerator-type=v6e-8 --project=p"
+      ],
+    )
 
   def test_tpu_run(self):
     tar, scp, ssh = self.dry_run(
-        "tpu_run.sh", "--name=n", "--zone=z", "--dry_run", "--", "--config=configs/a.py",
-        "--workdir=/mnt/my run", "--mode=train")
+      "tpu_run.sh",
+      "--name=n",
+      "--zone=z",
+      "--dry_run",
+      "--",
+      "--config=configs/a.py",
+      "--workdir=/mnt/my run",
+      "--mode=train",
+    )
     self.assertIn("--exclude=./.venv", tar)
-    self.assertRegex(scp, r"^gcloud compute tpus tpu-vm scp \S+\.tar\.gz n:htmtl_jax\.tar\.gz "
-                          r"--zone=z --worker=all$")
+    self.assertRegex(
+      scp,
+      r"^gcloud compute tpus tpu-vm scp \S+\.tar\.gz n:htmtl_jax\.tar\.gz "
+      r"--zone=z --worker=all$",
+    )
     self.assertRegex(ssh, r"^gcloud compute tpus tpu-vm ssh n --zone=z --worker=all --command=")
     # One level of quoting is the dry run's, the next reaches the shell of the TPU's host.
-    command = subprocess.run(["bash", "-c", "printf '%s' " + ssh.split(" --worker=all ")[1]],
-                             capture_output=True, text=True, timeout=30, check=True).stdout
-    self.assertIn("HTMTL_EXTRAS=tpu launch/env.sh && HTMTL_MULTIHOST=1 .venv/bin/python "
-                  r"-m htmtl_jax.main --config=configs/a.py --workdir=/mnt/my\ run", command)
+    command = subprocess.run(
+      ["bash", "-c", "printf '%s' " + ssh.split(" --worker=all ")[1]],
+      capture_output=True,
+      text=True,
+      timeout=30,
+      check=True,
+    ).stdout
+    self.assertIn(
+      "HTMTL_EXTRAS=tpu launch/env.sh && HTMTL_MULTIHOST=1 .venv/bin/python "
+      r"-m htmtl_jax.main --config=configs/a.py --workdir=/mnt/my\ run",
+      command,
+    )
 
   @parameterized.parameters(
-      ("quickstart.sh", ["--help"], "unknown flag --help"),
-      ("quickstart.sh", ["a", "b"], "more than one WORKDIR"),
-      ("env.sh", ["tset"], "unknown argument 'tset'"),
-      ("gpu_run.sh", [], "nothing to run"),
-      ("slurm.sbatch", ["--dry_run"], "nothing to run"),
-      ("tpu_create.sh", ["--zone=z"], "--name is missing"),
-      ("tpu_create.sh", ["--name=n"], "--zone is missing"),
-      ("tpu_create.sh", ["--nmae=n"], "unknown argument --nmae=n"),
-      ("tpu_run.sh", ["--name=n", "--zone=z"], "nothing to run"),
-      ("tpu_run.sh", ["--config=a.py"], "stand after --"))
+    ("quickstart.sh", ["--help"], "unknown flag --help"),
+    ("quickstart.sh", ["a", "b"], "more than one WORKDIR"),
+    ("env.sh", ["tset"], "unknown argument 'tset'"),
+    ("gpu_run.sh", [], "nothing to run"),
+    ("slurm.sbatch", ["--dry_run"], "nothing to run"),
+    ("tpu_create.sh", ["--zone=z"], "--name is missing"),
+    ("tpu_create.sh", ["--name=n"], "--zone is missing"),
+    ("tpu_create.sh", ["--nmae=n"], "unknown argument --nmae=n"),
+    ("tpu_run.sh", ["--name=n", "--zone=z"], "nothing to run"),
+    ("tpu_run.sh", ["--config=a.py"], "stand after --"),
+  )
   def test_wrong_arguments_are_one_line(self, script, arguments, message):
     done = run_script(_ROOT / "launch" / script, *arguments)
     self.assertEqual(done.returncode, 2)
@@ -156,15 +204,21 @@ class EnvironmentTest(parameterized.TestCase):
     (self.project / "launch").mkdir(parents=True)
     for name in ("common.sh", "env.sh"):
       shutil.copy(_ROOT / "launch" / name, self.project / "launch")
-    for name in ("requirements.txt", "constraints-py311.txt", "constraints-py312.txt",
-                 "pyproject.toml"):
+    for name in (
+      "requirements.txt",
+      "constraints-py311.txt",
+      "constraints-py312.txt",
+      "pyproject.toml",
+    ):
       shutil.copy(_ROOT / name, self.project)
     self.log = self.project / "pip.log"
     fake = self.project / ".venv" / "bin" / "python"
     fake.parent.mkdir(parents=True)
-    fake.write_text('#!/usr/bin/env bash\nif [[ "$2" == pip ]]; then\n'
-                    '  echo "$*" >> pip.log\n  exit "${PIP_STATUS:-0}"\nfi\n'
-                    'if [[ "$2" == *"(3, 12)"* ]]; then exit "${IS_312:-0}"; fi\n')
+    fake.write_text(
+      '#!/usr/bin/env bash\nif [[ "$2" == pip ]]; then\n'
+      '  echo "$*" >> pip.log\n  exit "${PIP_STATUS:-0}"\nfi\n'
+      'if [[ "$2" == *"(3, 12)"* ]]; then exit "${IS_312:-0}"; fi\n'
+    )
     fake.chmod(0o755)
 
   def run_env(self, *arguments, **environment):
@@ -176,8 +230,7 @@ class EnvironmentTest(parameterized.TestCase):
   def test_installs_once(self):
     status, said, (requirements, itself) = self.run_env()
     self.assertEqual((status, said), (0, "installing (about a minute the first time)\n"))
-    self.assertIn("--constraint constraints-py311.txt --requirement requirements.txt",
-                  requirements)
+    self.assertIn("--constraint constraints-py311.txt --requirement requirements.txt", requirements)
     self.assertIn("--no-deps --editable .", itself)
     self.assertEqual(self.run_env(), (0, "", []))
 
@@ -220,12 +273,12 @@ class EnvironmentTest(parameterized.TestCase):
 
 
 class PinsTest(parameterized.TestCase):
-
   @parameterized.parameters(("constraints-py311.txt", "0.10"), ("constraints-py312.txt", "0.11"))
   def test_every_requirement_is_pinned_exactly(self, name, jax_series):
     normalise = lambda text: re.sub(r"[-_.]+", "-", text).lower()
-    lines = [line for line in (_ROOT / name).read_text().splitlines()
-             if line and not line.startswith("#")]
+    lines = [
+      line for line in (_ROOT / name).read_text().splitlines() if line and not line.startswith("#")
+    ]
     for line in lines:
       self.assertRegex(line, r"^[\w.-]+==[\w.]+$")
     pins = {normalise(line.split("==")[0]): line.split("==")[1] for line in lines}

@@ -8,12 +8,17 @@ from tests import tiny
 
 
 class LayoutTest(parameterized.TestCase):
-
   def test_sizes_by_hand(self):
     config = LayoutConfig(
-        row_tokens=100, row_sentence_slots=10, row_sentences=20, row_paragraphs=8,
-        sentences_per_token_row=7.0, paragraphs_per_token_row=2.5, sections_per_token_row=0.3,
-        min_sections=4, paragraph_units=9,
+      row_tokens=100,
+      row_sentence_slots=10,
+      row_sentences=20,
+      row_paragraphs=8,
+      sentences_per_token_row=7.0,
+      paragraphs_per_token_row=2.5,
+      sections_per_token_row=0.3,
+      min_sections=4,
+      paragraph_units=9,
     )
     bucket = make_bucket(config, 30, 555)
     self.assertEqual(bucket.tokens, 3000)
@@ -34,8 +39,12 @@ class LayoutTest(parameterized.TestCase):
     self.assertEqual(bucket.units, end)
 
   @parameterized.parameters(
-      (((8, 100), (8, 200)),), (((8, 100), (4, 100)),), (((8, 100), (16, 50)),),
-      (((0, 100),),), (((8, 0),),), ((),),
+    (((8, 100), (8, 200)),),
+    (((8, 100), (4, 100)),),
+    (((8, 100), (16, 50)),),
+    (((0, 100),),),
+    (((8, 0),),),
+    ((),),
   )
   def test_bad_buckets_are_refused_in_one_line(self, buckets):
     with self.assertRaisesRegex(UserError, r"^config\.layout\.buckets: [^\n]+$"):

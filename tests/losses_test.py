@@ -16,7 +16,6 @@ from tests import tiny
 
 
 class HandComputedTest(parameterized.TestCase):
-
   def test_coverage_is_kl_in_both_directions(self):
     importance = np.array([[0.5, 0.25, 0.25, 0.0]])
     scores = np.array([[0.25, 0.25, 0.5, 0.0]])
@@ -45,15 +44,16 @@ class HandComputedTest(parameterized.TestCase):
       self.assertTrue(np.isfinite(far).all())
       self.assertGreater(float(far[0]), 1.0)
 
-  @parameterized.parameters(("both", True, True), ("attention", False, True),
-                            ("importance", True, False))
+  @parameterized.parameters(
+    ("both", True, True), ("attention", False, True), ("importance", True, False)
+  )
   def test_coverage_gradient_goes_where_it_is_told(self, gradient, to_importance, to_attention):
     log_importance = np.log(np.array([[0.5, 0.3, 0.2]], np.float32))
     scores = np.array([[0.2, 0.2, 0.6]], np.float32)
     mask = np.ones((1, 3), bool)
     for direction in losses.COVERAGE_DIRECTIONS:
       of_importance, of_attention = jax.grad(
-          lambda i, a, d=direction: losses.coverage_kl(i, a, mask, d, gradient).sum(), (0, 1)
+        lambda i, a, d=direction: losses.coverage_kl(i, a, mask, d, gradient).sum(), (0, 1)
       )(log_importance, scores)
       self.assertEqual(bool(np.abs(of_importance).max() > 0), to_importance)
       self.assertEqual(bool(np.abs(of_attention).max() > 0), to_attention)
@@ -74,17 +74,20 @@ class HandComputedTest(parameterized.TestCase):
     self.assertEqual(float(losses.covering_twice(apart, np.ones((1, 2), bool))[0]), 0.0)
 
   def test_unit_similarity_by_hand(self):
-    states = np.array([
+    states = np.array(
+      [
         [[3.0, 0.0], [1.0, 1.0], [0.0, -2.0], [5.0, 5.0]],
         [[2.0, 2.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]],
         [[2.0, 2.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]],
-    ])
+      ]
+    )
     mask = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]], bool)
     # Cosines: sqrt(1/2), 0, -sqrt(1/2) in the first; 1 in the second; no pair in the third.
     np.testing.assert_allclose(losses.unit_similarity(states, mask), [0.0, 1.0, 0.0], atol=1e-5)
     np.testing.assert_allclose(
-        losses.unit_similarity(states[:1], np.array([[True, True, False, False]])),
-        [0.5**0.5], rtol=1e-5,
+      losses.unit_similarity(states[:1], np.array([[True, True, False, False]])),
+      [0.5**0.5],
+      rtol=1e-5,
     )
 
   def test_unit_similarity_has_a_finite_gradient_at_zero_states(self):
@@ -92,33 +95,38 @@ class HandComputedTest(parameterized.TestCase):
     gradient = jax.grad(lambda x: losses.unit_similarity(x, mask).sum())(np.zeros((1, 3, 2)))
     self.assertTrue(np.isfinite(gradient).all())
 
-  @parameterized.parameters(
-      (0, 0.0), (10, 0.0), (15, 0.25), (20, 0.5), (30, 1.0), (1000, 1.0)
-  )
+  @parameterized.parameters((0, 0.0), (10, 0.0), (15, 0.25), (20, 0.5), (30, 1.0), (1000, 1.0))
   def test_ramp(self, step, expected):
     self.assertAlmostEqual(float(losses.linear_ramp(step, 10, 20)), expected, places=6)
 
   def test_a_ramp_of_no_length_is_a_step(self):
     self.assertEqual([float(losses.linear_ramp(s, 3, 0)) for s in (2, 3, 4)], [0.0, 1.0, 1.0])
     config = LossConfig(
-        ramp_start=2, ramp_steps=4, importance_ramp_start=0, importance_ramp_steps=10
+      ramp_start=2, ramp_steps=4, importance_ramp_start=0, importance_ramp_steps=10
     )
     self.assertAlmostEqual(float(config.ramp(3)), 0.25, places=6)
     self.assertAlmostEqual(float(config.importance_ramp(3)), 0.3, places=6)
 
   def test_total_loss_by_hand(self):
     config = LossConfig(
-        level_weights=(1.0, 2.0, 0.5), coverage=0.1, twice=0.2, diversity=0.3, importance=0.7,
-        ramp_start=0, ramp_steps=10,
+      level_weights=(1.0, 2.0, 0.5),
+      coverage=0.1,
+      twice=0.2,
+      diversity=0.3,
+      importance=0.7,
+      ramp_start=0,
+      ramp_steps=10,
     )
     terms = {"importance": 11.0}
     for i, level in enumerate(LEVELS):
-      terms |= {f"ce/{level}": 1.0 + i, f"coverage/{level}": 2.0, f"twice/{level}": 3.0,
-                f"diversity/{level}": 4.0 * i}
+      terms |= {
+        f"ce/{level}": 1.0 + i,
+        f"coverage/{level}": 2.0,
+        f"twice/{level}": 3.0,
+        f"diversity/{level}": 4.0 * i,
+      }
     side = lambda i: 0.5 * (0.1 * 2 + 0.2 * 3 + 0.3 * 4 * i)  # the ramp is at one half
-    expected = 0.7 * 11 + sum(
-        alpha * (1 + i + side(i)) for i, alpha in enumerate((1.0, 2.0, 0.5))
-    )
+    expected = 0.7 * 11 + sum(alpha * (1 + i + side(i)) for i, alpha in enumerate((1.0, 2.0, 0.5)))
     self.assertAlmostEqual(float(losses.total_loss(terms, config, 5)), expected, places=5)
 
   def test_unknown_choices_are_refused_in_one_line(self):
@@ -128,35 +136,35 @@ class HandComputedTest(parameterized.TestCase):
 
 
 class BatchTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
     cls.documents = tiny.make_documents()
-    cls.batch = stack_documents([
+    cls.batch = stack_documents(
+      [
         *(jax.tree.map(lambda x: x[0], tiny.pack([d])) for d in cls.documents),
         blank_document(tiny.BUCKET),
-    ])
+      ]
+    )
     model = Htmtl(tiny.SMALL, tiny.VOCABULARY)
     params = tiny.init_params(model, cls.batch)
-    cls.output = jax.tree.map(np.asarray, jax.jit(
-        lambda p, b: model.apply({"params": p}, b, tiny.BUCKET.units)
-    )(params, cls.batch))
+    cls.output = jax.tree.map(
+      np.asarray,
+      jax.jit(lambda p, b: model.apply({"params": p}, b, tiny.BUCKET.units))(params, cls.batch),
+    )
     cls.config = LossConfig(importance=1.0)
 
   def terms(self, documents=slice(None), config=None, copy=True):
     take = lambda tree: jax.tree.map(lambda x: x[documents], tree)
     terms = losses.loss_terms(
-        take(self.output), take(self.batch), tiny.BUCKET, config or self.config, copy
+      take(self.output), take(self.batch), tiny.BUCKET, config or self.config, copy
     )
     return {name: float(value) for name, value in terms.items()}
 
-  @parameterized.product(
-      segments=losses.COVERAGE_SEGMENTS, direction=losses.COVERAGE_DIRECTIONS
-  )
+  @parameterized.product(segments=losses.COVERAGE_SEGMENTS, direction=losses.COVERAGE_DIRECTIONS)
   def test_terms_are_those_of_loops_over_the_documents(self, segments, direction):
     config = dataclasses.replace(
-        self.config, coverage_segments=segments, coverage_direction=direction
+      self.config, coverage_segments=segments, coverage_direction=direction
     )
     output, targets = self.output, self.batch.targets
     expected = dict.fromkeys(self.terms(), 0.0)
@@ -168,13 +176,16 @@ class BatchTest(parameterized.TestCase):
         covered = level if segments == "level" else 0
         importance = np.exp(output.encoded.importance.levels()[covered][b, slots[covered]])
         units = [
-            (output.unit_scores[level][b, u][slots[level]], (targets.unit[b] == u).sum(),
-             output.states[b, targets.unit[b] == u].sum(0))
-            for u in sorted(set(targets.unit[b, here].tolist()))
+          (
+            output.unit_scores[level][b, u][slots[level]],
+            (targets.unit[b] == u).sum(),
+            output.states[b, targets.unit[b] == u].sum(0),
+          )
+          for u in sorted(set(targets.unit[b, here].tolist()))
         ]
         mean = sum(
-            output.unit_scores[covered][b, u][slots[covered]]
-            for u in set(targets.unit[b, here].tolist())
+          output.unit_scores[covered][b, u][slots[covered]]
+          for u in set(targets.unit[b, here].tolist())
         ) / len(document.target_ids[level])
         p, q = importance, mean
         if direction == "attention_to_importance":
@@ -186,7 +197,7 @@ class BatchTest(parameterized.TestCase):
           expected[f"twice/{name}"] += sum(twice) / len(units)
           pooled = [x / np.linalg.norm(x) for _, _, x in units]
           cosines = [
-              pooled[i] @ pooled[j] for i in range(len(units)) for j in range(len(units)) if i != j
+            pooled[i] @ pooled[j] for i in range(len(units)) for j in range(len(units)) if i != j
           ]
           expected[f"diversity/{name}"] += np.mean(cosines)
       expected["importance"] += self._label_kl(b)
@@ -223,8 +234,10 @@ class BatchTest(parameterized.TestCase):
 
   def test_a_document_without_labels_or_references_adds_nothing(self):
     document = dataclasses.replace(
-        self.documents[0], importance_labels=None, target_ids=(np.zeros(0, np.int32),) * 3,
-        target_units=(np.zeros(0, np.int32),) * 3,
+      self.documents[0],
+      importance_labels=None,
+      target_ids=(np.zeros(0, np.int32),) * 3,
+      target_units=(np.zeros(0, np.int32),) * 3,
     )
     batch = tiny.pack([document])
     output = jax.tree.map(lambda x: x[:1], self.output)
@@ -241,14 +254,10 @@ class BatchTest(parameterized.TestCase):
     normalised = losses.normalise_terms(self.terms(), weights)
     terms = self.terms()
     self.assertAlmostEqual(
-        float(normalised["ce/paragraph"]), terms["ce/paragraph"] / lengths.sum(0)[1], places=5
+      float(normalised["ce/paragraph"]), terms["ce/paragraph"] / lengths.sum(0)[1], places=5
     )
-    self.assertAlmostEqual(
-        float(normalised["twice/section"]), terms["twice/section"] / 3, places=5
-    )
-    self.assertAlmostEqual(
-        float(normalised["importance"]), terms["importance"] / 3, places=5
-    )
+    self.assertAlmostEqual(float(normalised["twice/section"]), terms["twice/section"] / 3, places=5)
+    self.assertAlmostEqual(float(normalised["importance"]), terms["importance"] / 3, places=5)
 
   def test_label_smoothing_by_hand(self):
     smooth = losses.cross_entropy_by_token(self.output, 0.1, copy=False)

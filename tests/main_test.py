@@ -24,29 +24,32 @@ CONFIG = {"seed": 0, "model": {"num_heads": 4}}
 
 
 class MainTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
     self.config = self.folder / "small.py"
-    self.config.write_text(textwrap.dedent(f"""
+    self.config.write_text(
+      textwrap.dedent(f"""
         import ml_collections
         def get_config():
           return ml_collections.ConfigDict({CONFIG!r})
-        """))
+        """)
+    )
     self.workdir = self.folder / "run"
     self.train = mock.Mock(return_value="finished")
     self.evaluate, self.summarize = mock.Mock(), mock.Mock()
     modules = {
-        "train": types.SimpleNamespace(run_train=self.train),
-        "evaluate": types.SimpleNamespace(run_evaluate=self.evaluate),
-        "summarize": types.SimpleNamespace(run_summarize=self.summarize)}
+      "train": types.SimpleNamespace(run_train=self.train),
+      "evaluate": types.SimpleNamespace(run_evaluate=self.evaluate),
+      "summarize": types.SimpleNamespace(run_summarize=self.summarize),
+    }
     for name, module in modules.items():
       self.enter_context(mock.patch.dict(sys.modules, {f"htmtl_jax.{name}": module}))
       self.enter_context(mock.patch(f"htmtl_jax.{name}", module, create=True))
     # The schema is `configs/base.py`; here it is the little config above.
-    self.enter_context(mock.patch.object(
-        config_lib, "load_schema", return_value=ml_collections.ConfigDict(CONFIG)))
+    self.enter_context(
+      mock.patch.object(config_lib, "load_schema", return_value=ml_collections.ConfigDict(CONFIG))
+    )
 
   def run_main(self, *argv):
     """Returns (exit status, stdout, stderr) of one command line."""
@@ -56,8 +59,9 @@ class MainTest(parameterized.TestCase):
     return status, out.getvalue(), err.getvalue()
 
   def run_train(self, *argv):
-    return self.run_main(f"--config={self.config}", f"--workdir={self.workdir}", "--mode=train",
-                         *argv)
+    return self.run_main(
+      f"--config={self.config}", f"--workdir={self.workdir}", "--mode=train", *argv
+    )
 
   def assert_refused(self, result, pattern):
     status, out, err = result
@@ -88,18 +92,23 @@ class MainTest(parameterized.TestCase):
 
   def test_evaluate_uses_the_saved_config(self):
     config_lib.save_config({"seed": 5, "model": {"num_heads": 2}}, self.workdir)
-    status, _, _ = self.run_main("--mode=evaluate", f"--workdir={self.workdir}", "--split=test",
-                                 "--checkpoint=20", "--config.model.num_heads=1")
+    status, _, _ = self.run_main(
+      "--mode=evaluate",
+      f"--workdir={self.workdir}",
+      "--split=test",
+      "--checkpoint=20",
+      "--config.model.num_heads=1",
+    )
     self.assertEqual(status, 0)
-    self.assertEqual(self.evaluate.call_args.args[0].to_dict(),
-                     {"seed": 5, "model": {"num_heads": 1}})
+    self.assertEqual(
+      self.evaluate.call_args.args[0].to_dict(), {"seed": 5, "model": {"num_heads": 1}}
+    )
     self.assertEqual(self.evaluate.call_args.kwargs, {"split": "test", "checkpoint": "20"})
 
   def test_evaluate_defaults(self):
     config_lib.save_config(CONFIG, self.workdir)
     self.run_main("--mode=evaluate", f"--workdir={self.workdir}")
-    self.assertEqual(self.evaluate.call_args.kwargs,
-                     {"split": "validation", "checkpoint": "best"})
+    self.assertEqual(self.evaluate.call_args.kwargs, {"split": "validation", "checkpoint": "best"})
 
   def test_summarize_without_a_run(self):
     status, _, err = self.run_main("--mode=summarize", f"--input={self.config}")
@@ -108,8 +117,9 @@ class MainTest(parameterized.TestCase):
 
   def test_summarize_with_a_run(self):
     config_lib.save_config(CONFIG, self.workdir)
-    self.run_main("--mode=summarize", f"--input={self.config}", f"--workdir={self.workdir}",
-                  "--output=out")
+    self.run_main(
+      "--mode=summarize", f"--input={self.config}", f"--workdir={self.workdir}", "--output=out"
+    )
     config, *others = self.summarize.call_args.args
     self.assertEqual(config.to_dict(), CONFIG)
     self.assertEqual(others, [str(self.workdir), str(self.config), "out"])
@@ -135,8 +145,9 @@ class MainTest(parameterized.TestCase):
 
   def test_user_error_in_a_mode_is_one_line(self):
     self.train.side_effect = UserError("no documents in DIR; put some there")
-    self.assertEqual(self.run_train(),
-                     (2, "", "htmtl_jax: error: no documents in DIR; put some there\n"))
+    self.assertEqual(
+      self.run_train(), (2, "", "htmtl_jax: error: no documents in DIR; put some there\n")
+    )
 
   def test_keyboard_interrupt_is_one_line(self):
     self.train.side_effect = KeyboardInterrupt
@@ -150,24 +161,27 @@ class MainTest(parameterized.TestCase):
   # ----------------------------------------------------------------- wrong input
 
   @parameterized.parameters(
-      (["--config.model.num_head=3"], r"did you mean model\.num_heads\?"),
-      (["--config.seed=x"], r"seed cannot be 'x'; it expects an integer"),
-      (["--config.seed"], r"--config\.seed has no value"),
-      (["--config.seed", "--split=test"], r"--config\.seed has no value"),
-      (["--chekpoint=best"], r"chekpoint.*checkpoint"),
-      (["--split=tset"], r"split.*validation\|test"),
-      (["extra"], r"unexpected argument 'extra'"),
-      (["--input=a.md"], r"--input has no meaning with --mode=train"),
-      (["--mode=trian"], r"--mode=trian is unknown; choose one of train, evaluate, summarize"),
-      (["--mode="], r"--mode is missing; choose one of"),
-      (["--workdir="], r"--workdir is missing; --mode=train needs it"),
-      (["--config=nothing.py"], r"nothing\.py not found"))
+    (["--config.model.num_head=3"], r"did you mean model\.num_heads\?"),
+    (["--config.seed=x"], r"seed cannot be 'x'; it expects an integer"),
+    (["--config.seed"], r"--config\.seed has no value"),
+    (["--config.seed", "--split=test"], r"--config\.seed has no value"),
+    (["--chekpoint=best"], r"chekpoint.*checkpoint"),
+    (["--split=tset"], r"split.*validation\|test"),
+    (["extra"], r"unexpected argument 'extra'"),
+    (["--input=a.md"], r"--input has no meaning with --mode=train"),
+    (["--mode=trian"], r"--mode=trian is unknown; choose one of train, evaluate, summarize"),
+    (["--mode="], r"--mode is missing; choose one of"),
+    (["--workdir="], r"--workdir is missing; --mode=train needs it"),
+    (["--config=nothing.py"], r"nothing\.py not found"),
+  )
   def test_wrong_flags_of_train(self, argv, pattern):
     self.assert_refused(self.run_train(*argv), pattern)
 
   def test_missing_config(self):
-    self.assert_refused(self.run_main("--mode=train", f"--workdir={self.workdir}"),
-                        "--config is missing; --mode=train needs one")
+    self.assert_refused(
+      self.run_main("--mode=train", f"--workdir={self.workdir}"),
+      "--config is missing; --mode=train needs one",
+    )
     self.assert_refused(self.run_main(), "--mode is missing")
 
   def test_config_with_a_key_that_the_schema_lacks(self):
@@ -179,14 +193,16 @@ class MainTest(parameterized.TestCase):
     self.assert_refused(self.run_main(*command), "run not found; train first")
     self.workdir.mkdir()
     self.assert_refused(self.run_main(*command), r"holds no config\.json")
-    self.assert_refused(self.run_main("--mode=evaluate", f"--workdir={self.config}"),
-                        "is a file; name a folder")
+    self.assert_refused(
+      self.run_main("--mode=evaluate", f"--workdir={self.config}"), "is a file; name a folder"
+    )
 
   @parameterized.parameters(
-      ([], "--input is missing; --mode=summarize needs it"),
-      (["--input=nowhere.md"], r"--input=nowhere\.md not found"),
-      (["--input=.", "--config.seed=1"], r"--config\.seed has nothing to change"),
-      (["--input=.", "--split=test"], "--split has no meaning"))
+    ([], "--input is missing; --mode=summarize needs it"),
+    (["--input=nowhere.md"], r"--input=nowhere\.md not found"),
+    (["--input=.", "--config.seed=1"], r"--config\.seed has nothing to change"),
+    (["--input=.", "--split=test"], "--split has no meaning"),
+  )
   def test_wrong_flags_of_summarize(self, argv, pattern):
     self.assert_refused(self.run_main("--mode=summarize", *argv), pattern)
 
@@ -200,19 +216,34 @@ class MainTest(parameterized.TestCase):
       self.assertIn(name, out)
 
   def test_a_process_answers_without_importing_jax(self):
-    code = ("import sys; from htmtl_jax import main; status = main.run(['--mode=trian']); "
-            "sys.exit(99 if 'jax' in sys.modules else status)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          timeout=60, check=False, cwd=_REPOSITORY)
+    code = (
+      "import sys; from htmtl_jax import main; status = main.run(['--mode=trian']); "
+      "sys.exit(99 if 'jax' in sys.modules else status)"
+    )
+    done = subprocess.run(
+      [sys.executable, "-c", code],
+      capture_output=True,
+      text=True,
+      timeout=60,
+      check=False,
+      cwd=_REPOSITORY,
+    )
     self.assertEqual(done.returncode, 2, done.stderr)
     self.assertIn("--mode=trian is unknown", done.stderr)
 
   def test_as_a_program(self):
-    done = subprocess.run([sys.executable, "-m", "htmtl_jax.main", "--mode=evaluate"],
-                          capture_output=True, text=True, timeout=60, check=False, cwd=_REPOSITORY)
+    done = subprocess.run(
+      [sys.executable, "-m", "htmtl_jax.main", "--mode=evaluate"],
+      capture_output=True,
+      text=True,
+      timeout=60,
+      check=False,
+      cwd=_REPOSITORY,
+    )
     self.assertEqual(done.returncode, 2)
-    self.assertEqual(done.stderr,
-                     "htmtl_jax: error: --workdir is missing; --mode=evaluate needs it\n")
+    self.assertEqual(
+      done.stderr, "htmtl_jax: error: --workdir is missing; --mode=evaluate needs it\n"
+    )
 
 
 if __name__ == "__main__":

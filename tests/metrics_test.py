@@ -13,7 +13,6 @@ from htmtl_jax.progress import Progress, format_duration
 
 
 class MetricWriterTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.workdir = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory())) / "run"
@@ -28,8 +27,7 @@ class MetricWriterTest(parameterized.TestCase):
 
   def test_lines_are_strict_json_and_flushed(self):
     with MetricWriter(self.workdir) as writer:
-      writer.write(1, {"loss": np.float32(0.5), "count": 3, "bad": float("nan"),
-                       "worse": -np.inf})
+      writer.write(1, {"loss": np.float32(0.5), "count": 3, "bad": float("nan"), "worse": -np.inf})
       writer.write(2, {"rouge2": 60.25}, kind="eval")
       # read while the writer is open: a kill now would lose nothing
       text = (self.workdir / "metrics.jsonl").read_text()
@@ -40,8 +38,9 @@ class MetricWriterTest(parameterized.TestCase):
     lines = [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
     self.assertLen(lines, 2)
     self.assertGreater(lines[0].pop("time"), 1.6e9)
-    self.assertEqual(lines[0], {"step": 1, "kind": "train", "loss": 0.5, "count": 3.0,
-                                "bad": None, "worse": None})
+    self.assertEqual(
+      lines[0], {"step": 1, "kind": "train", "loss": 0.5, "count": 3.0, "bad": None, "worse": None}
+    )
     self.assertEqual(lines[1]["rouge2"], 60.25)
     self.assertEqual(read_metrics(self.workdir, kind="eval")[0]["step"], 2)
     events = list((self.workdir / "tensorboard").iterdir())
@@ -60,8 +59,9 @@ class MetricWriterTest(parameterized.TestCase):
     self.write_steps([], resume_step=0)
     self.assertEqual((self.workdir / "metrics.jsonl").read_bytes(), b"")
 
-  @parameterized.parameters(b'{"step": 3, "time": 17', b'{"step": 3', b"\x00\xff", b"3",
-                            b'{"step": 3, "kind": "train"}')
+  @parameterized.parameters(
+    b'{"step": 3, "time": 17', b'{"step": 3', b"\x00\xff", b"3", b'{"step": 3, "kind": "train"}'
+  )
   def test_a_torn_last_line_is_dropped(self, torn):
     self.write_steps([1, 2])
     with (self.workdir / "metrics.jsonl").open("ab") as file:
@@ -82,13 +82,11 @@ class MetricWriterTest(parameterized.TestCase):
 
 
 class FakeTerminal(io.StringIO):
-
   def isatty(self):
     return True
 
 
 class ProgressTest(parameterized.TestCase):
-
   def test_log_lines_at_most_every_so_often(self):
     stream, now = io.StringIO(), [0.0]
     with Progress(400, "train", initial=20, stream=stream, clock=lambda: now[0]) as progress:
@@ -111,8 +109,7 @@ class ProgressTest(parameterized.TestCase):
     with Progress(3, "score", unit="document", stream=stream, clock=lambda: now[0]) as progress:
       now[0] = 30.0
       progress.update()
-    self.assertEqual(stream.getvalue(),
-                     "score 1/3 (33%), 30 s/document, 1 min 00 s left\n")
+    self.assertEqual(stream.getvalue(), "score 1/3 (33%), 30 s/document, 1 min 00 s left\n")
 
   def test_nothing_to_do_writes_nothing(self):
     stream = io.StringIO()
@@ -132,8 +129,14 @@ class ProgressTest(parameterized.TestCase):
     self.assertIn("a line of its own\n", text)
     self.assertIn("\r", text)
 
-  @parameterized.parameters((-1, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"),
-                            (133, "2 min 13 s"), (3599.7, "1 h 00 min"), (11100, "3 h 05 min"))
+  @parameterized.parameters(
+    (-1, "0 s"),
+    (59.4, "59 s"),
+    (59.6, "1 min 00 s"),
+    (133, "2 min 13 s"),
+    (3599.7, "1 h 00 min"),
+    (11100, "3 h 05 min"),
+  )
   def test_format_duration(self, seconds, expected):
     self.assertEqual(format_duration(seconds), expected)
 

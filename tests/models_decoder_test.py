@@ -9,7 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from htmtl_jax.data.tokenizer import (
-    BOS_ID, EOS_ID, NUM_STRUCTURE_IDS, PAD_ID, SECTION_ID, UNK_ID,
+  BOS_ID,
+  EOS_ID,
+  NUM_STRUCTURE_IDS,
+  PAD_ID,
+  SECTION_ID,
+  UNK_ID,
 )
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.models.memory import make_memory, segment_scores
@@ -18,11 +23,11 @@ from tests import numpy_reference, tiny
 RAMP = 0.7
 LENGTHS = (5, 11, 17)  # the longest target of each level in `tiny.make_documents`
 VARIANTS = {
-    "shared_copy_scan": {"decoder_layers": 3},
-    "shared_no_copy_loop": {"copy": False, "scan_layers": False, "decoder_layers": 3},
-    "separate_copy_loop": {"decoder_stacks": "separate", "scan_layers": False},
-    "separate_no_copy_scan": {"decoder_stacks": "separate", "copy": False},
-    "segments_only": {"memory": "segments", "copy": False, "decoder_layers": 1},
+  "shared_copy_scan": {"decoder_layers": 3},
+  "shared_no_copy_loop": {"copy": False, "scan_layers": False, "decoder_layers": 3},
+  "separate_copy_loop": {"decoder_stacks": "separate", "scan_layers": False},
+  "separate_no_copy_scan": {"decoder_stacks": "separate", "copy": False},
+  "segments_only": {"memory": "segments", "copy": False, "decoder_layers": 1},
 }
 
 
@@ -41,15 +46,21 @@ def run(model, params, batch, num_units, step_ids):
   full = model.apply(variables, batch, num_units, RAMP)
   length = step_ids.shape[0]
   encoded, memory, cache = model.apply(
-      variables, batch, 3, length, RAMP, method=Htmtl.start_decoding
+    variables, batch, 3, length, RAMP, method=Htmtl.start_decoding
   )
   before = jnp.concatenate([jnp.full_like(step_ids[:1], 7), step_ids[:-1]])  # 7 must not count
 
   def body(cache, inputs):
     position, ids, previous = inputs
     log_probs, attention, cache = model.apply(
-        variables, ids, previous, position, jnp.arange(3), memory.token_ids, cache,
-        method=Htmtl.decode_step,
+      variables,
+      ids,
+      previous,
+      position,
+      jnp.arange(3),
+      memory.token_ids,
+      cache,
+      method=Htmtl.decode_step,
     )
     return cache, (log_probs, segment_scores(attention, encoded, batch))
 
@@ -67,7 +78,6 @@ def step_inputs(documents):
 
 
 class DecoderTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -107,30 +117,33 @@ class DecoderTest(parameterized.TestCase):
       encoded = numpy_reference.encode(scanned, config, tree)
       for level, target in enumerate(document.target_ids):
         probabilities, states, scores = numpy_reference.decode(
-            scanned, config, tree, encoded, target, level, tiny.VOCABULARY, RAMP
+          scanned, config, tree, encoded, target, level, tiny.VOCABULARY, RAMP
         )
         time = np.arange(len(target))
         at_level = self.batch.targets.level[b] == level
         with self.subTest(document=b, level=level):
           np.testing.assert_allclose(
-              np.exp(step_log_probs[time, b, level]), probabilities, atol=2e-5
+            np.exp(step_log_probs[time, b, level]), probabilities, atol=2e-5
           )
           np.testing.assert_allclose(
-              full.log_probs[b, at_level], np.log(probabilities[time, target]), atol=2e-4
+            full.log_probs[b, at_level], np.log(probabilities[time, target]), atol=2e-4
           )
           np.testing.assert_allclose(full.states[b, at_level], states, atol=2e-4)
           for kind in range(3):
             np.testing.assert_allclose(
-                step_scores[kind][time, b, level][:, slots[kind]], scores[kind], atol=1e-5
+              step_scores[kind][time, b, level][:, slots[kind]], scores[kind], atol=1e-5
             )
             units = self.batch.targets.unit[b, at_level]
             for unit in range(tiny.BUCKET.units):
-              if tiny.BUCKET.first_unit(level) <= unit < (
-                  tiny.BUCKET.first_unit(level) + tiny.BUCKET.num_units(level)
+              if (
+                tiny.BUCKET.first_unit(level)
+                <= unit
+                < (tiny.BUCKET.first_unit(level) + tiny.BUCKET.num_units(level))
               ):
                 np.testing.assert_allclose(
-                    full.unit_scores[kind][b, unit, slots[kind]],
-                    scores[kind][units == unit].sum(0), atol=3e-5,
+                  full.unit_scores[kind][b, unit, slots[kind]],
+                  scores[kind][units == unit].sum(0),
+                  atol=3e-5,
                 )
 
   @parameterized.named_parameters((name, name) for name in VARIANTS)
@@ -154,20 +167,19 @@ class DecoderTest(parameterized.TestCase):
     batch = tiny.pack(documents, tiny.LARGER_BUCKET)
     units = tiny.LARGER_BUCKET.units
     alone, alone_log_probs, alone_scores, _ = run(
-        model, params, batch, units, step_inputs(documents)
+      model, params, batch, units, step_inputs(documents)
     )
     count = sum(map(len, documents[0].target_ids))
     np.testing.assert_allclose(alone.log_probs[0, :count], full.log_probs[1, :count], atol=1e-5)
     np.testing.assert_allclose(alone.gate[0, :count], full.gate[1, :count], atol=1e-5)
-    np.testing.assert_allclose(
-        np.exp(alone_log_probs[:, 0]), np.exp(log_probs[:, 1]), atol=1e-5
-    )
+    np.testing.assert_allclose(np.exp(alone_log_probs[:, 0]), np.exp(log_probs[:, 1]), atol=1e-5)
     small = tiny.tree_slots(tiny.unpack_tree(self.batch, 1))[1:]
     large = tiny.tree_slots(tiny.unpack_tree(batch, 0))[1:]
     for kind in range(3):
       np.testing.assert_allclose(
-          alone_scores[kind][:, 0][..., large[kind]], scores[kind][:, 1][..., small[kind]],
-          atol=1e-5,
+        alone_scores[kind][:, 0][..., large[kind]],
+        scores[kind][:, 1][..., small[kind]],
+        atol=1e-5,
       )
 
   def test_garbage_in_padding_changes_nothing(self):
@@ -176,11 +188,11 @@ class DecoderTest(parameterized.TestCase):
     garbage = lambda x: rng.integers(22, tiny.VOCABULARY, x.shape).astype(np.int32)
     batch, targets = self.batch, self.batch.targets
     spoiled = batch.replace(
-        token_ids=np.where(batch.tokens.mask, batch.token_ids, garbage(batch.token_ids)),
-        targets=targets.replace(
-            ids=np.where(targets.mask, targets.ids, garbage(targets.ids)),
-            input_ids=np.where(targets.mask, targets.input_ids, garbage(targets.ids)),
-        ),
+      token_ids=np.where(batch.tokens.mask, batch.token_ids, garbage(batch.token_ids)),
+      targets=targets.replace(
+        ids=np.where(targets.mask, targets.ids, garbage(targets.ids)),
+        input_ids=np.where(targets.mask, targets.input_ids, garbage(targets.ids)),
+      ),
     )
     other, *_ = run(model, params, spoiled, tiny.BUCKET.units, step_inputs(self.documents))
     mask = targets.mask
@@ -218,13 +230,11 @@ class DecoderTest(parameterized.TestCase):
       return module.decoder(embeddings, targets, memory, tiny.BUCKET.units, True).states[0, t].sum()
 
     embeddings = np.random.default_rng(0).normal(size=(1, tiny.BUCKET.target_tokens, 16))
-    gradient = jax.jit(jax.grad(
-        lambda x: model.apply({"params": params}, x, method=states)
-    ))(jnp.asarray(embeddings, jnp.float32))
-    reached = np.abs(np.asarray(gradient))[0].max(-1) > 0
-    np.testing.assert_array_equal(
-        reached, (targets.level[0] == 1) & (targets.position[0] <= 3)
+    gradient = jax.jit(jax.grad(lambda x: model.apply({"params": params}, x, method=states)))(
+      jnp.asarray(embeddings, jnp.float32)
     )
+    reached = np.abs(np.asarray(gradient))[0].max(-1) > 0
+    np.testing.assert_array_equal(reached, (targets.level[0] == 1) & (targets.position[0] <= 3))
 
   def test_structure_ids_in_a_document_cannot_be_copied(self):
     _, _, model, params, _ = self.run_variant("shared_copy_scan")
@@ -238,7 +248,7 @@ class DecoderTest(parameterized.TestCase):
     words = batch.tokens.mask & (token_ids >= NUM_STRUCTURE_IDS)
     self.assertEqual(words.sum(), batch.tokens.mask.sum() - 4)
     np.testing.assert_array_equal(
-        ids[:, : tiny.BUCKET.tokens], np.where(words, token_ids, -1).reshape(3, -1)
+      ids[:, : tiny.BUCKET.tokens], np.where(words, token_ids, -1).reshape(3, -1)
     )
     self.assertTrue((ids[:, tiny.BUCKET.tokens :] == -1).all())
 

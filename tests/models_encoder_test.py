@@ -39,7 +39,6 @@ def unpacked(encoded, batch, b):
 
 
 class EncoderTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -55,9 +54,9 @@ class EncoderTest(parameterized.TestCase):
       np.testing.assert_allclose(actual[name], value, atol=atol, rtol=1e-4, err_msg=name)
 
   @parameterized.named_parameters(
-      ("whole", {}),
-      ("no_top_down", {"top_down": False}),
-      ("no_token_shift_one_layer", {"token_shift": False, "token_layers": 1, "document_layers": 1}),
+    ("whole", {}),
+    ("no_top_down", {"top_down": False}),
+    ("no_token_shift_one_layer", {"token_shift": False, "token_layers": 1, "document_layers": 1}),
   )
   def test_is_the_definition_on_ragged_documents(self, changes):
     config = dataclasses.replace(tiny.CONFIG, **changes)
@@ -79,8 +78,9 @@ class EncoderTest(parameterized.TestCase):
     self.assertGreater(num_sentences, len(document.sentence_lengths))
     num_paragraphs = sum(len(c) for c in tree)
     self.assertGreater(num_paragraphs, len(document.paragraph_section))
-    self.assertGreater(len(tiny.piece_tree(self.documents[1])),
-                       self.documents[1].paragraph_section.max() + 1)
+    self.assertGreater(
+      len(tiny.piece_tree(self.documents[1])), self.documents[1].paragraph_section.max() + 1
+    )
     self.assertTrue(document.is_heading.any())
 
   def test_importance_adds_up(self):
@@ -90,18 +90,18 @@ class EncoderTest(parameterized.TestCase):
     for b in range(len(self.documents)):
       for c, paragraphs in tiny.unpack_tree(self.batch, b):
         self.assertAlmostEqual(
-            importance[1][b, [p for p, _ in paragraphs]].sum(), importance[2][b, c], delta=1e-5
+          importance[1][b, [p for p, _ in paragraphs]].sum(), importance[2][b, c], delta=1e-5
         )
         for p, sentences in paragraphs:
           self.assertAlmostEqual(
-              importance[0][b, [s for s, _ in sentences]].sum(), importance[1][b, p], delta=1e-5
+            importance[0][b, [s for s, _ in sentences]].sum(), importance[1][b, p], delta=1e-5
           )
 
   def test_importance_adds_up_far_from_equal(self):
     # Scores fifty times larger: shares of 1e-20 and of 1 beside each other.
     head = {
-        name: value * 50 if "_score" in name else value
-        for name, value in self.params["encoder"]["importance"].items()
+      name: value * 50 if "_score" in name else value
+      for name, value in self.params["encoder"]["importance"].items()
     }
     params = {**self.params, "encoder": {**self.params["encoder"], "importance": head}}
     encoded = encode(self.model, params, self.batch)
@@ -114,19 +114,20 @@ class EncoderTest(parameterized.TestCase):
     encoded = encode(self.model, self.params, large)
     for b in range(len(self.documents)):
       self.assert_same(
-          unpacked(encoded, large, b), unpacked(self.encoded, self.batch, b), atol=1e-5
+        unpacked(encoded, large, b), unpacked(self.encoded, self.batch, b), atol=1e-5
       )
 
   def test_neighbours_in_the_batch_do_not_matter(self):
     first, second = self.documents[:2]
     blank = blank_document(tiny.BUCKET)
-    batch = stack_documents([
-        blank, *(jax.tree.map(lambda x: x[0], tiny.pack([d])) for d in (second, first)),
-    ])
-    encoded = encode(self.model, self.params, batch)
-    self.assert_same(
-        unpacked(encoded, batch, 2), unpacked(self.encoded, self.batch, 0), atol=1e-5
+    batch = stack_documents(
+      [
+        blank,
+        *(jax.tree.map(lambda x: x[0], tiny.pack([d])) for d in (second, first)),
+      ]
     )
+    encoded = encode(self.model, self.params, batch)
+    self.assert_same(unpacked(encoded, batch, 2), unpacked(self.encoded, self.batch, 0), atol=1e-5)
 
   def test_a_blank_document_is_finite(self):
     batch = stack_documents([blank_document(tiny.BUCKET)] * 3)
@@ -138,13 +139,11 @@ class EncoderTest(parameterized.TestCase):
     self.assertGreater(padding.sum(), 20)
     garbage = np.random.default_rng(0).integers(1, tiny.VOCABULARY, padding.shape)
     batch = self.batch.replace(
-        token_ids=np.where(padding, garbage, self.batch.token_ids).astype(np.int32)
+      token_ids=np.where(padding, garbage, self.batch.token_ids).astype(np.int32)
     )
     encoded = encode(self.model, self.params, batch)
     for b in range(len(self.documents)):
-      self.assert_same(
-          unpacked(encoded, batch, b), unpacked(self.encoded, self.batch, b), atol=0
-      )
+      self.assert_same(unpacked(encoded, batch, b), unpacked(self.encoded, self.batch, b), atol=0)
 
   def test_a_token_sees_its_own_sentence_only_on_the_way_up(self):
     # Without the pass down, one changed token moves the states of its sentence's tokens.
@@ -166,7 +165,6 @@ class EncoderTest(parameterized.TestCase):
 
 
 class PrecisionTest(absltest.TestCase):
-
   def test_float32_parameters_bfloat16_states_float32_importance(self):
     config = dataclasses.replace(tiny.SMALL, dtype="bfloat16")
     batch = tiny.pack(tiny.make_documents())
@@ -180,11 +178,23 @@ class PrecisionTest(absltest.TestCase):
 
     (value, output), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     encoded = output.encoded
-    for states in (encoded.token_states, encoded.sentence_states, encoded.paragraph_states,
-                   encoded.section_states, output.states):
+    for states in (
+      encoded.token_states,
+      encoded.sentence_states,
+      encoded.paragraph_states,
+      encoded.section_states,
+      output.states,
+    ):
       self.assertEqual(states.dtype, jnp.bfloat16)
-    exact = (output.log_probs, output.smooth_log_probs, output.gate, *output.unit_scores,
-             *encoded.importance.levels(), encoded.importance.sentence_shares, value)
+    exact = (
+      output.log_probs,
+      output.smooth_log_probs,
+      output.gate,
+      *output.unit_scores,
+      *encoded.importance.levels(),
+      encoded.importance.sentence_shares,
+      value,
+    )
     for array in exact:
       self.assertEqual(array.dtype, jnp.float32)
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
@@ -192,7 +202,9 @@ class PrecisionTest(absltest.TestCase):
       self.assertTrue(np.isfinite(gradient).all(), path)
     # Rounding to eight bits moves the result a little, not a lot.
     exact_model = Htmtl(dataclasses.replace(config, dtype="float32"), tiny.VOCABULARY)
-    reference = jax.jit(lambda p: exact_model.apply({"params": p}, batch, tiny.BUCKET.units))(params)
+    reference = jax.jit(lambda p: exact_model.apply({"params": p}, batch, tiny.BUCKET.units))(
+      params
+    )
     mask = batch.targets.mask
     error = np.abs(np.asarray(output.log_probs) - np.asarray(reference.log_probs))[mask]
     self.assertLess(error.mean(), 0.1)

@@ -14,7 +14,6 @@ B, Q, M, V, REAL, D = 2, 3, 7, 41, 37, 16
 
 
 class GeneratorTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     rng = np.random.default_rng(0)
@@ -30,19 +29,32 @@ class GeneratorTest(parameterized.TestCase):
     return Generator(dataclasses.replace(tiny.CONFIG, copy=copy), REAL)
 
   def log_probs(self, copy=True, gate=None, token_ids=None):
-    return np.asarray(self.generator(copy).apply(
-        {"params": (gate or self.gate) if copy else {}}, self.states, self.contexts,
-        self.embedding, self.attention, self.token_ids if token_ids is None else token_ids,
+    return np.asarray(
+      self.generator(copy).apply(
+        {"params": (gate or self.gate) if copy else {}},
+        self.states,
+        self.contexts,
+        self.embedding,
+        self.attention,
+        self.token_ids if token_ids is None else token_ids,
         method=Generator.log_probs,
-    ), np.float64)
+      ),
+      np.float64,
+    )
 
   def target_log_probs(self, targets, copy=True, token_ids=None):
     ids = self.token_ids if token_ids is None else token_ids
     copy_mass = np.where(targets[..., None] == ids[:, None], self.attention, 0).sum(-1)
     token_mass = np.where(ids[:, None] >= 0, self.attention, 0).sum(-1)
     return self.generator(copy).apply(
-        {"params": self.gate if copy else {}}, self.states, self.contexts, self.embedding,
-        targets, copy_mass, token_mass, method=Generator.target_log_probs,
+      {"params": self.gate if copy else {}},
+      self.states,
+      self.contexts,
+      self.embedding,
+      targets,
+      copy_mass,
+      token_mass,
+      method=Generator.target_log_probs,
     )
 
   @parameterized.parameters(True, False)
@@ -61,7 +73,7 @@ class GeneratorTest(parameterized.TestCase):
     for weight, token in zip(np.moveaxis(pointer, -1, 0), self.token_ids[0][keys]):
       copied[..., token] += weight
     np.testing.assert_allclose(
-        np.exp(self.log_probs()), gate * words + (1 - gate) * copied, atol=1e-6
+      np.exp(self.log_probs()), gate * words + (1 - gate) * copied, atol=1e-6
     )
 
   @parameterized.parameters(True, False)
@@ -91,8 +103,9 @@ class GeneratorTest(parameterized.TestCase):
   def test_nothing_to_copy_means_gate_one(self):
     token_ids = np.full((B, M), -1, np.int32)
     np.testing.assert_allclose(
-        self.log_probs(token_ids=token_ids)[..., :REAL], self.log_probs(copy=False)[..., :REAL],
-        atol=1e-6,
+      self.log_probs(token_ids=token_ids)[..., :REAL],
+      self.log_probs(copy=False)[..., :REAL],
+      atol=1e-6,
     )
     targets = np.array([[24, 30, 1]] * B, np.int32)
     log_prob, _, gate = self.target_log_probs(targets, token_ids=token_ids)

@@ -17,7 +17,6 @@ CONFIG = dataclasses.replace(tiny.SMALL, token_layers=2, decoder_layers=3)
 
 
 class OptionsTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -49,9 +48,9 @@ class OptionsTest(parameterized.TestCase):
       np.testing.assert_allclose(a / scale, e / scale, atol=2e-4, err_msg=str(path))
 
   @parameterized.named_parameters(
-      ("remat_full", {"remat": "full"}),
-      ("remat_dots", {"remat": "dots"}),
-      ("small_chunks", {"query_chunk": 7}),
+    ("remat_full", {"remat": "full"}),
+    ("remat_dots", {"remat": "dots"}),
+    ("small_chunks", {"query_chunk": 7}),
   )
   def test_same_value_and_gradient(self, changes):
     config = dataclasses.replace(CONFIG, **changes)
@@ -77,10 +76,14 @@ class OptionsTest(parameterized.TestCase):
 
 
 class ConfigTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      {"width": 18, "num_heads": 4}, {"width": 12, "num_heads": 4}, {"memory": "x"},
-      {"decoder_stacks": "x"}, {"remat": "x"}, {"dtype": "float16"}, {"memory": "segments"},
+    {"width": 18, "num_heads": 4},
+    {"width": 12, "num_heads": 4},
+    {"memory": "x"},
+    {"decoder_stacks": "x"},
+    {"remat": "x"},
+    {"dtype": "float16"},
+    {"memory": "segments"},
   )
   def test_bad_choices_are_refused_in_one_line(self, **changes):
     with self.assertRaisesRegex(UserError, r"^config\.model[^\n]+$"):

@@ -11,7 +11,6 @@ from tests import tiny
 
 
 class RowsTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.batch = tiny.pack(tiny.make_documents())
@@ -90,7 +89,7 @@ class RowsTest(absltest.TestCase):
     log_importance = np.log(np.array([[0.7, 0.3 - 1e-30, 1e-30, 1], [1, 1, 1, 1], [1, 1, 1, 1]]))
     actual = np.asarray(with_floor(log_importance.astype(np.float32), mask, 0.1))
     np.testing.assert_allclose(
-        np.exp(actual[0, :3]), [0.63 + 0.1 / 3, 0.27 + 0.1 / 3, 0.1 / 3], rtol=1e-5
+      np.exp(actual[0, :3]), [0.63 + 0.1 / 3, 0.27 + 0.1 / 3, 0.1 / 3], rtol=1e-5
     )
     self.assertAlmostEqual(actual[1, 0], 0.0, places=6)
     self.assertTrue((actual[~mask] == rows.NEGATIVE).all())

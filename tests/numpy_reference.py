@@ -142,16 +142,16 @@ def encode(params, config, tree):
         x, vector = transformer(x, w.sub("sentence_transformer"), config.token_layers, rotary=True)
         token_states.append(x)
         sentence_vectors.append(
-            vector + is_heading * heading[1] + position(w, "sentence_position", i, config)
+          vector + is_heading * heading[1] + position(w, "sentence_position", i, config)
         )
       x, vector = transformer(
-          np.stack(sentence_vectors), w.sub("paragraph_transformer"), config.paragraph_layers
+        np.stack(sentence_vectors), w.sub("paragraph_transformer"), config.paragraph_layers
       )
       sentence_states.append(x)
       i = len(paragraph_vectors)
       paragraph_vectors.append(vector + position(w, "paragraph_position", i, config))
     x, vector = transformer(
-        np.stack(paragraph_vectors), w.sub("section_transformer"), config.section_layers
+      np.stack(paragraph_vectors), w.sub("section_transformer"), config.section_layers
     )
     paragraph_states.append(x)
     i = len(section_vectors)
@@ -163,11 +163,13 @@ def encode(params, config, tree):
 
   if config.top_down:
     token_states, sentence_states, paragraph_states = _top_down(
-        w, config, token_states, sentence_states, paragraph_states, sections
+      w, config, token_states, sentence_states, paragraph_states, sections
     )
   out = {
-      "tokens": np.concatenate(token_states), "sentences": np.concatenate(sentence_states),
-      "paragraphs": np.concatenate(paragraph_states), "sections": sections,
+    "tokens": np.concatenate(token_states),
+    "sentences": np.concatenate(sentence_states),
+    "paragraphs": np.concatenate(paragraph_states),
+    "sections": sections,
   }
   out |= _importance(w.sub("importance"), sentence_states, paragraph_states, sections)
   for level in ("token", "sentence", "paragraph", "section"):
@@ -177,13 +179,13 @@ def encode(params, config, tree):
 
 def _top_down(w, config, token_states, sentence_states, paragraph_states, sections):
   paragraph_states = [
-      from_parent(x, section, w.sub("section_to_paragraph"))
-      for x, section in zip(paragraph_states, sections)
+    from_parent(x, section, w.sub("section_to_paragraph"))
+    for x, section in zip(paragraph_states, sections)
   ]
   all_paragraphs = np.concatenate(paragraph_states)
   sentence_states = [
-      from_parent(x, paragraph, w.sub("paragraph_to_sentence"))
-      for x, paragraph in zip(sentence_states, all_paragraphs)
+    from_parent(x, paragraph, w.sub("paragraph_to_sentence"))
+    for x, paragraph in zip(sentence_states, all_paragraphs)
   ]
   context = np.concatenate([all_paragraphs, sections])
   x = np.concatenate(sentence_states)
@@ -198,7 +200,7 @@ def _top_down(w, config, token_states, sentence_states, paragraph_states, sectio
     x = mlp(x + np.einsum("nhe,hed->nd", h, a("out/kernel")), layer.sub("mlp"))
   ends = np.cumsum([len(s) for s in sentence_states])
   token_states = [
-      from_parent(t, sentence, w.sub("sentence_to_token")) for t, sentence in zip(token_states, x)
+    from_parent(t, sentence, w.sub("sentence_to_token")) for t, sentence in zip(token_states, x)
   ]
   return token_states, np.split(x, ends[:-1]), paragraph_states
 
@@ -214,9 +216,11 @@ def _importance(w, sentence_states, paragraph_states, sections):
   w_sentences = [log_softmax(score(x, "sentence")) for x in sentence_states]
   imp_sentences = np.concatenate([i + x for i, x in zip(imp_paragraphs, w_sentences)])
   return {
-      "imp_sections": imp_sections, "imp_paragraphs": imp_paragraphs,
-      "imp_sentences": imp_sentences,
-      "w_paragraphs": np.concatenate(w_paragraphs), "w_sentences": np.concatenate(w_sentences),
+    "imp_sections": imp_sections,
+    "imp_paragraphs": imp_paragraphs,
+    "imp_sentences": imp_sentences,
+    "w_paragraphs": np.concatenate(w_paragraphs),
+    "w_sentences": np.concatenate(w_sentences),
   }
 
 
@@ -261,7 +265,9 @@ def decode(params, config, tree, encoded, target_ids, level, num_real_ids, ramp=
   memory, bias = np.concatenate(memory), np.concatenate(bias)
   num_tokens = len(token_sentence) if config.memory == "all" else 0
   keys_values = np.einsum(
-      "md,dnche->ncmhe", rms_norm(memory, stack("memory_norm/scale")), stack("memory_projection/kernel")
+    "md,dnche->ncmhe",
+    rms_norm(memory, stack("memory_norm/scale")),
+    stack("memory_projection/kernel"),
   )
 
   embedding = get(params, "embedding")
@@ -285,8 +291,15 @@ def decode(params, config, tree, encoded, target_ids, level, num_real_ids, ramp=
   probabilities[:, :num_real_ids] = softmax(states @ embedding[:num_real_ids].T)
   if config.copy:
     ids = np.array([t for c in tree for p in c for s, _ in p for t in s])
-    gate = 1 / (1 + np.exp(-(np.concatenate([states, context], -1) @ get(params, "generator/gate/kernel")
-                             + get(params, "generator/gate/bias"))))
+    gate = 1 / (
+      1
+      + np.exp(
+        -(
+          np.concatenate([states, context], -1) @ get(params, "generator/gate/kernel")
+          + get(params, "generator/gate/bias")
+        )
+      )
+    )
     pointer = attention[:, :num_tokens] * (ids >= NUM_STRUCTURE_IDS)
     pointer = pointer / pointer.sum(-1, keepdims=True)
     copied = np.zeros_like(probabilities)

@@ -23,7 +23,6 @@ def runs_of(values):
 
 
 class PackingTest(parameterized.TestCase):
-
   def assert_rebuilds(self, document, bucket, num_kept=None):
     """Rebuilds the document from the arrays and the index, and checks every invariant."""
     arrays, index, dropped = packing.pack_document(document, bucket)
@@ -77,9 +76,7 @@ class PackingTest(parameterized.TestCase):
           columns = np.flatnonzero(row == slot)
           # Siblings stand side by side, in order, and their place is in use.
           np.testing.assert_array_equal(columns, np.arange(columns[0], columns[-1] + 1))
-          np.testing.assert_array_equal(
-              rows.position[0, r, columns], np.arange(len(columns))
-          )
+          np.testing.assert_array_equal(rows.position[0, r, columns], np.arange(len(columns)))
           self.assertTrue(rows.place_mask[0, r * slots + slot])
 
   def test_tiny_documents_rebuild(self):
@@ -93,7 +90,7 @@ class PackingTest(parameterized.TestCase):
   def test_random_documents_rebuild(self):
     rng = np.random.default_rng(0)
     bucket = dataclasses.replace(
-        tiny.BUCKET, token_rows=300, sentence_rows=60, paragraph_rows=25, sections=25
+      tiny.BUCKET, token_rows=300, sentence_rows=60, paragraph_rows=25, sections=25
     )
     for seed in range(40):
       shape = tiny.random_shape(rng, sections=5, paragraphs=5, sentences=7, tokens=25)
@@ -102,10 +99,10 @@ class PackingTest(parameterized.TestCase):
       self.assert_rebuilds(document, bucket)
 
   @parameterized.named_parameters(
-      ("one_word", [(0, [[1]])]),
-      ("two_thousand_sentences", [(0, [[3] * 2000])]),
-      ("one_sentence_of_five_thousand_words", [(0, [[5000]])]),
-      ("every_heading_its_own_section", [(2, [[1]])] * 7),
+    ("one_word", [(0, [[1]])]),
+    ("two_thousand_sentences", [(0, [[3] * 2000])]),
+    ("one_sentence_of_five_thousand_words", [(0, [[5000]])]),
+    ("every_heading_its_own_section", [(2, [[1]])] * 7),
   )
   def test_extreme_documents_rebuild(self, shape):
     document = tiny.make_document(shape, 1)
@@ -145,7 +142,7 @@ class PackingTest(parameterized.TestCase):
     index = np.array([2, 0, 0, -1, 2, -1])
     values = np.array([[1.0, 2, 4, 8, 16, 32], [1, 1, 1, 1, 1, 1]])
     np.testing.assert_array_equal(
-        packing.merge_pieces(values, index, 4), [[6, 0, 17, 0], [2, 0, 2, 0]]
+      packing.merge_pieces(values, index, 4), [[6, 0, 17, 0], [2, 0, 2, 0]]
     )
 
   def test_blank_document_is_all_padding(self):
@@ -165,8 +162,8 @@ class PackingTest(parameterized.TestCase):
     targets = packing.pack_targets((a, b, c), units, bucket)
     self.assertEqual(targets.ids.tolist(), [30, 1, 31, 4, 32, 33, 1, 5, 34, 1, 0, 0])
     self.assertEqual(
-        targets.input_ids.tolist(),
-        [BOS_ID, 30, BOS_ID, 31, 4, 32, 33, BOS_ID, 5, 34, 0, 0],
+      targets.input_ids.tolist(),
+      [BOS_ID, 30, BOS_ID, 31, 4, 32, 33, BOS_ID, 5, 34, 0, 0],
     )
     self.assertEqual(targets.level.tolist(), [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, -1, -1])
     self.assertEqual(targets.position.tolist(), [0, 1, 0, 1, 2, 3, 4, 0, 1, 2, 0, 0])
@@ -180,15 +177,20 @@ class PackingTest(parameterized.TestCase):
 
   def test_choose_bucket_takes_the_smallest_that_fits(self):
     config = LayoutConfig(
-        row_tokens=11, row_sentence_slots=4, row_sentences=5, row_paragraphs=3,
-        buckets=((3, 40), (6, 40), (12, 50)), sections_per_token_row=1.0, min_sections=3,
+      row_tokens=11,
+      row_sentence_slots=4,
+      row_sentences=5,
+      row_paragraphs=3,
+      buckets=((3, 40), (6, 40), (12, 50)),
+      sections_per_token_row=1.0,
+      min_sections=3,
     )
     buckets = make_buckets(config)
     rng = np.random.default_rng(0)
     chosen = []
     for seed in range(30):
       document = tiny.make_document(
-          tiny.random_shape(rng, sections=3, paragraphs=2, sentences=3, tokens=9), seed
+        tiny.random_shape(rng, sections=3, paragraphs=2, sentences=3, tokens=9), seed
       )
       choice = packing.choose_bucket(document, buckets)
       chosen.append(choice)
@@ -207,17 +209,17 @@ class PackingTest(parameterized.TestCase):
     filled = []
     for seed in range(10):
       shape = [
-          (4, [
-              [int(np.clip(n, 4, 200)) for n in rng.lognormal(3.2, 0.5, rng.integers(3, 8))]
-              for _ in range(rng.integers(4, 9))
-          ])
-          for _ in range(6)
+        (
+          4,
+          [
+            [int(np.clip(n, 4, 200)) for n in rng.lognormal(3.2, 0.5, rng.integers(3, 8))]
+            for _ in range(rng.integers(4, 9))
+          ],
+        )
+        for _ in range(6)
       ]
       document = tiny.make_document(shape, seed)
-      rows = next(
-          r for r in range(1, 100)
-          if packing.fits(document, make_bucket(config, r, 100))
-      )
+      rows = next(r for r in range(1, 100) if packing.fits(document, make_bucket(config, r, 100)))
       filled.append(document.sentence_lengths.sum() / (rows * config.row_tokens))
     self.assertGreater(np.mean(filled), 0.9)
 

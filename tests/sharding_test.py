@@ -12,7 +12,12 @@ from htmtl_jax.errors import UserError
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.optimizer import OptimizerConfig, make_optimizer
 from htmtl_jax.sharding import (
-    MeshConfig, batch_multiple, batch_shardings, make_mesh, put_batch, replicated,
+  MeshConfig,
+  batch_multiple,
+  batch_shardings,
+  make_mesh,
+  put_batch,
+  replicated,
 )
 from htmtl_jax.train_state import make_state
 from tests import tiny
@@ -20,24 +25,24 @@ from tests import tiny
 ROW_LAYER = "encoder/sentence_transformer/stack/layers"
 DOCUMENTS = ("data", "fsdp")
 EXPECTED = {
-    "embedding": P(("tensor", "fsdp")),
-    f"{ROW_LAYER}/attention/qkv/kernel": P(None, "fsdp", None, "tensor"),
-    f"{ROW_LAYER}/attention/out/kernel": P(None, "tensor", None, "fsdp"),
-    f"{ROW_LAYER}/attention/norm/scale": P(None, "fsdp"),
-    f"{ROW_LAYER}/mlp/wide/kernel": P(None, "fsdp", "tensor"),
-    f"{ROW_LAYER}/mlp/narrow/kernel": P(None, "tensor", "fsdp"),
-    "encoder/sentence_transformer/pool/query/kernel": P("fsdp", "tensor"),
-    "encoder/token_shift/mix/kernel": P("fsdp"),
-    "encoder/heading_embedding": P(None, "fsdp"),
-    "encoder/sentence_position/embedding": P(),
-    "encoder/document_to_sentence/layers/attention/key/kernel": P(None, "fsdp", "tensor"),
-    "encoder/importance/section_score": P("fsdp"),
-    "decoder/stack_0/memory_projection/kernel": P("fsdp", None, None, "tensor"),
-    "decoder/stack_0/layers/cross_attention/query/kernel": P(None, "fsdp", "tensor"),
-    "decoder/stack_0/last_layer/self_attention/out/kernel": P("tensor", None, "fsdp"),
-    "decoder/level_embedding": P(None, "fsdp"),
-    "generator/gate/kernel": P("fsdp"),
-    "generator/gate/bias": P(),
+  "embedding": P(("tensor", "fsdp")),
+  f"{ROW_LAYER}/attention/qkv/kernel": P(None, "fsdp", None, "tensor"),
+  f"{ROW_LAYER}/attention/out/kernel": P(None, "tensor", None, "fsdp"),
+  f"{ROW_LAYER}/attention/norm/scale": P(None, "fsdp"),
+  f"{ROW_LAYER}/mlp/wide/kernel": P(None, "fsdp", "tensor"),
+  f"{ROW_LAYER}/mlp/narrow/kernel": P(None, "tensor", "fsdp"),
+  "encoder/sentence_transformer/pool/query/kernel": P("fsdp", "tensor"),
+  "encoder/token_shift/mix/kernel": P("fsdp"),
+  "encoder/heading_embedding": P(None, "fsdp"),
+  "encoder/sentence_position/embedding": P(),
+  "encoder/document_to_sentence/layers/attention/key/kernel": P(None, "fsdp", "tensor"),
+  "encoder/importance/section_score": P("fsdp"),
+  "decoder/stack_0/memory_projection/kernel": P("fsdp", None, None, "tensor"),
+  "decoder/stack_0/layers/cross_attention/query/kernel": P(None, "fsdp", "tensor"),
+  "decoder/stack_0/last_layer/self_attention/out/kernel": P("tensor", None, "fsdp"),
+  "decoder/level_embedding": P(None, "fsdp"),
+  "generator/gate/kernel": P("fsdp"),
+  "generator/gate/bias": P(),
 }
 
 
@@ -56,7 +61,6 @@ def find(tree, path):
 
 
 class MeshTest(parameterized.TestCase):
-
   def test_minus_one_takes_what_is_left(self):
     mesh = make_mesh(MeshConfig(tensor=2))
     self.assertEqual(dict(mesh.shape), {"data": 4, "fsdp": 1, "tensor": 2, "sequence": 1})
@@ -65,8 +69,13 @@ class MeshTest(parameterized.TestCase):
     self.assertEqual(make_mesh(MeshConfig(), jax.devices()[:1]).size, 1)
 
   @parameterized.parameters(
-      {"data": 3}, {"data": 16}, {"data": -1, "tensor": 3}, {"data": -1, "fsdp": -1},
-      {"data": 0}, {"data": -2}, {"data": -1, "tensor": 16},
+    {"data": 3},
+    {"data": 16},
+    {"data": -1, "tensor": 3},
+    {"data": -1, "fsdp": -1},
+    {"data": 0},
+    {"data": -2},
+    {"data": -1, "tensor": 16},
   )
   def test_sizes_that_do_not_fit_are_refused_in_one_line(self, **sizes):
     with self.assertRaisesRegex(UserError, r"^config\.mesh: [^\n]+$"):
@@ -74,13 +83,12 @@ class MeshTest(parameterized.TestCase):
 
 
 class ShardingTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
     bucket = dataclasses.replace(tiny.BUCKET, token_rows=8)
     cls.batch = jax.tree.map(
-        lambda x: np.concatenate([x, x[:1]]), tiny.pack(tiny.make_documents(), bucket)
+      lambda x: np.concatenate([x, x[:1]]), tiny.pack(tiny.make_documents(), bucket)
     )
 
   def state_of(self, mesh, **changes):
@@ -121,9 +129,9 @@ class ShardingTest(parameterized.TestCase):
       array.sharding.shard_shape(array.shape)  # raises where it does not divide
 
   @parameterized.parameters(
-      ({"tensor": 4, "data": 2}, {}, "heads"),
-      ({"tensor": 2, "data": 4}, {"mlp_width": 21}, "mlp"),
-      ({"fsdp": 8, "data": 1}, {"width": 12, "num_heads": 2}, "embed"),
+    ({"tensor": 4, "data": 2}, {}, "heads"),
+    ({"tensor": 2, "data": 4}, {"mlp_width": 21}, "mlp"),
+    ({"fsdp": 8, "data": 1}, {"width": 12, "num_heads": 2}, "embed"),
   )
   def test_sizes_that_do_not_divide_are_refused_in_one_line(self, mesh, changes, axis):
     del axis
@@ -135,8 +143,12 @@ class ShardingTest(parameterized.TestCase):
     shardings = batch_shardings(mesh, self.batch)
     for sharding in (shardings.token_ids, shardings.tokens.slot, shardings.tokens.position):
       self.assertEqual(sharding.spec, P(DOCUMENTS, "sequence"))
-    for sharding in (shardings.tokens.up, shardings.sentences.slot, shardings.targets.ids,
-                     shardings.document_mask):
+    for sharding in (
+      shardings.tokens.up,
+      shardings.sentences.slot,
+      shardings.targets.ids,
+      shardings.document_mask,
+    ):
       self.assertEqual(trimmed(sharding.spec), P(DOCUMENTS))
     placed = put_batch(self.batch, mesh)
     self.assertEqual(placed.token_ids.sharding.shard_shape(placed.token_ids.shape), (1, 4, 11))

@@ -18,23 +18,52 @@ from htmtl_jax.models.htmtl import Htmtl
 
 VOCABULARY = 53  # rounded up to 128 inside the model
 BUCKET = Bucket(
-    token_rows=7, row_tokens=11, row_sentence_slots=4,
-    sentence_rows=6, row_sentences=5, row_paragraph_slots=3,
-    paragraph_rows=4, row_paragraphs=3, row_section_slots=2,
-    sections=6, target_tokens=37, paragraph_units=3,
+  token_rows=7,
+  row_tokens=11,
+  row_sentence_slots=4,
+  sentence_rows=6,
+  row_sentences=5,
+  row_paragraph_slots=3,
+  paragraph_rows=4,
+  row_paragraphs=3,
+  row_section_slots=2,
+  sections=6,
+  target_tokens=37,
+  paragraph_units=3,
 )
 LARGER_BUCKET = dataclasses.replace(
-    BUCKET, token_rows=9, row_sentence_slots=5, sentence_rows=8, row_paragraph_slots=5,
-    paragraph_rows=5, row_section_slots=3, sections=7, target_tokens=41,
+  BUCKET,
+  token_rows=9,
+  row_sentence_slots=5,
+  sentence_rows=8,
+  row_paragraph_slots=5,
+  paragraph_rows=5,
+  row_section_slots=3,
+  sections=7,
+  target_tokens=41,
 )
 CONFIG = ModelConfig(
-    width=16, num_heads=2, mlp_width=24, token_layers=2, paragraph_layers=2, section_layers=2,
-    document_layers=2, top_down_layers=2, decoder_layers=3, max_positions=3, dtype="float32",
+  width=16,
+  num_heads=2,
+  mlp_width=24,
+  token_layers=2,
+  paragraph_layers=2,
+  section_layers=2,
+  document_layers=2,
+  top_down_layers=2,
+  decoder_layers=3,
+  max_positions=3,
+  dtype="float32",
 )
 # One layer wherever two add nothing to what is tested: these programs compile fast.
 SMALL = dataclasses.replace(
-    CONFIG, token_layers=1, paragraph_layers=1, section_layers=1, document_layers=1,
-    top_down_layers=1, decoder_layers=2,
+  CONFIG,
+  token_layers=1,
+  paragraph_layers=1,
+  section_layers=1,
+  document_layers=1,
+  top_down_layers=1,
+  decoder_layers=2,
 )
 
 # A document is a list of sections (heading length or 0, paragraphs), a paragraph a list
@@ -42,20 +71,22 @@ SMALL = dataclasses.replace(
 # paragraph of more sentences than a row (7 > 5), a section of more paragraphs than a row
 # (5 with its heading > 3), a section without heading, a sentence of one token.
 SHAPES = (
-    [(2, [[3, 24, 4]]), (0, [[1, 2, 1, 2, 3, 1, 2], [4]])],
-    [(1, [[2, 5], [3], [4, 1], [2]]), (3, [[6, 2]]), (0, [[5]])],
-    [(0, [[7]])],
+  [(2, [[3, 24, 4]]), (0, [[1, 2, 1, 2, 3, 1, 2], [4]])],
+  [(1, [[2, 5], [3], [4, 1], [2]]), (3, [[6, 2]]), (0, [[5]])],
+  [(0, [[7]])],
 )
 
 
 def make_document(
-    shape, seed: int, *, labels: bool = True, target_lengths=(5, 11, 13)
+  shape, seed: int, *, labels: bool = True, target_lengths=(5, 11, 13)
 ) -> TokenizedDocument:
   """A document of random tokens with the given tree and random targets of its form."""
   rng = np.random.default_rng(seed)
   lengths, sentence_paragraph, paragraph_section, is_heading = [], [], [], []
   for c, (heading, paragraphs) in enumerate(shape):
-    for is_head, paragraph in [(True, [heading])] * bool(heading) + [(False, p) for p in paragraphs]:
+    for is_head, paragraph in [(True, [heading])] * bool(heading) + [
+      (False, p) for p in paragraphs
+    ]:
       for length in paragraph:
         lengths.append(length)
         sentence_paragraph.append(len(paragraph_section))
@@ -71,36 +102,37 @@ def make_document(
     ids[-1:] = EOS_ID
   before = lambda ids, marker: np.cumsum(ids == marker) - (ids == marker)
   units = (
-      np.zeros(len(sentence), int), before(paragraph, SENTENCE_ID),
-      np.maximum(np.cumsum(digest == SECTION_ID) - 1, 0),
+    np.zeros(len(sentence), int),
+    before(paragraph, SENTENCE_ID),
+    np.maximum(np.cumsum(digest == SECTION_ID) - 1, 0),
   )
   weights = rng.random(len(lengths)) * ~np.array(is_heading, bool)
   as_int = lambda values: np.asarray(values, np.int32)
   return TokenizedDocument(
-      id=f"tiny{seed}",
-      token_ids=as_int(words(sum(lengths))),
-      sentence_lengths=as_int(lengths),
-      sentence_paragraph=as_int(sentence_paragraph),
-      paragraph_section=as_int(paragraph_section),
-      is_heading=np.array(is_heading, bool),
-      target_ids=tuple(map(as_int, (sentence, paragraph, digest))),
-      target_units=tuple(map(as_int, units)),
-      num_pieces=2,
-      importance_labels=(weights / weights.sum()).astype(np.float32) if labels else None,
+    id=f"tiny{seed}",
+    token_ids=as_int(words(sum(lengths))),
+    sentence_lengths=as_int(lengths),
+    sentence_paragraph=as_int(sentence_paragraph),
+    paragraph_section=as_int(paragraph_section),
+    is_heading=np.array(is_heading, bool),
+    target_ids=tuple(map(as_int, (sentence, paragraph, digest))),
+    target_units=tuple(map(as_int, units)),
+    num_pieces=2,
+    importance_labels=(weights / weights.sum()).astype(np.float32) if labels else None,
   )
 
 
 def random_shape(rng, *, sections=4, paragraphs=3, sentences=4, tokens=9):
   """A random tree with up to so many children at each level."""
   return [
-      (
-          int(rng.integers(0, 4)),
-          [
-              [int(n) for n in rng.integers(1, tokens + 1, rng.integers(1, sentences + 1))]
-              for _ in range(rng.integers(1, paragraphs + 1))
-          ],
-      )
-      for _ in range(rng.integers(1, sections + 1))
+    (
+      int(rng.integers(0, 4)),
+      [
+        [int(n) for n in rng.integers(1, tokens + 1, rng.integers(1, sentences + 1))]
+        for _ in range(rng.integers(1, paragraphs + 1))
+      ],
+    )
+    for _ in range(rng.integers(1, sections + 1))
   ]
 
 
@@ -176,11 +208,14 @@ def unpack_tree(batch: Batch, b: int):
     return [row * width + int(column) for column in columns[order]]
 
   return [
-      (c, [
-          (p, [(s, children(batch.tokens, s)) for s in children(batch.sentences, p)])
-          for p in children(batch.paragraphs, int(c))
-      ])
-      for c in np.flatnonzero(batch.section_mask[b])
+    (
+      c,
+      [
+        (p, [(s, children(batch.tokens, s)) for s in children(batch.sentences, p)])
+        for p in children(batch.paragraphs, int(c))
+      ],
+    )
+    for c in np.flatnonzero(batch.section_mask[b])
   ]
 
 
@@ -218,7 +253,9 @@ def piece_tree(document: TokenizedDocument, bucket: Bucket = BUCKET):
       sentences = []
       for s in np.flatnonzero(document.sentence_paragraph == p):
         ids = document.token_ids[starts[s] : starts[s] + document.sentence_lengths[s]].tolist()
-        sentences += [(part, bool(document.is_heading[s])) for part in parts(ids, bucket.row_tokens)]
+        sentences += [
+          (part, bool(document.is_heading[s])) for part in parts(ids, bucket.row_tokens)
+        ]
       paragraphs += parts(sentences, bucket.row_sentences)
     sections += parts(paragraphs, bucket.row_paragraphs)
   return sections

@@ -107,9 +107,9 @@ def setting():
   from htmtl_jax.sharding import make_mesh
 
   options = {
-      "jax_compilation_cache_dir": os.environ.get("HTMTL_TINY_CACHE") or str(_folder() / "cache"),
-      "jax_persistent_cache_min_compile_time_secs": 0.0,
-      "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_compilation_cache_dir": os.environ.get("HTMTL_TINY_CACHE") or str(_folder() / "cache"),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
   }
   previous = {name: getattr(jax.config, name) for name in options}
   one_device = lambda config: make_mesh(config, jax.devices()[:1])
@@ -138,8 +138,11 @@ def run_main(*argv) -> tuple[int, str, str]:
 def train_flags(workdir, *others) -> list[str]:
   """Of `--mode=train` with this config, on the arrays that all tests share."""
   return [
-      f"--config={PATH}", f"--workdir={workdir}", "--mode=train",
-      f"--config.data.prepared={prepared()}", *others,
+    f"--config={PATH}",
+    f"--workdir={workdir}",
+    "--mode=train",
+    f"--config.data.prepared={prepared()}",
+    *others,
   ]
 
 

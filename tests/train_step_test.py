@@ -19,16 +19,21 @@ from tests import tiny
 BUCKET = dataclasses.replace(tiny.BUCKET, token_rows=8)
 NUM_DOCUMENTS = 8
 LOSS = LossConfig(
-    importance=0.3, coverage=0.2, twice=0.2, diversity=0.2, ramp_start=0, ramp_steps=2,
-    importance_ramp_steps=2,
+  importance=0.3,
+  coverage=0.2,
+  twice=0.2,
+  diversity=0.2,
+  ramp_start=0,
+  ramp_steps=2,
+  importance_ramp_steps=2,
 )
 # Adam divides by a gradient's own size, so rounding in a gradient near zero would move a
 # parameter by a whole step. Plain descent is a smooth function of the gradient.
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))
 MESHES = {
-    "data8": MeshConfig(data=8),
-    "data2_fsdp2_tensor2": MeshConfig(data=2, fsdp=2, tensor=2),
-    "data2_fsdp2_sequence2": MeshConfig(data=2, fsdp=2, sequence=2),
+  "data8": MeshConfig(data=8),
+  "data2_fsdp2_tensor2": MeshConfig(data=2, fsdp=2, tensor=2),
+  "data2_fsdp2_sequence2": MeshConfig(data=2, fsdp=2, sequence=2),
 }
 
 
@@ -42,9 +47,7 @@ def batches():
     for i in range(NUM_DOCUMENTS - 1):
       lengths = tuple(int(n) for n in rng.integers(1, 12, 3))
       shape = tiny.random_shape(rng, sections=2, paragraphs=2, sentences=2, tokens=7)
-      document = tiny.make_document(
-          shape, 100 * k + i, target_lengths=lengths, labels=bool(i % 2)
-      )
+      document = tiny.make_document(shape, 100 * k + i, target_lengths=lengths, labels=bool(i % 2))
       arrays.append(jax.tree.map(lambda x: x[0], tiny.pack([document], BUCKET)))
     result.append(stack_documents([*arrays, blank_document(BUCKET)]))
   return result
@@ -54,8 +57,9 @@ def batches():
 def build(mesh_name="one", dropout=0.0, accumulate=1):
   """(mesh, init, step) for a mesh by name."""
   mesh = (
-      make_mesh(MeshConfig(), jax.devices()[:1]) if mesh_name == "one"
-      else make_mesh(MESHES[mesh_name])
+    make_mesh(MeshConfig(), jax.devices()[:1])
+    if mesh_name == "one"
+    else make_mesh(MESHES[mesh_name])
   )
   model = Htmtl(dataclasses.replace(tiny.SMALL, dropout=dropout), tiny.VOCABULARY)
   _, shardings, _ = make_state(model, OPTIMIZER, batches()[0], BUCKET.units, mesh, 3)
@@ -63,7 +67,7 @@ def build(mesh_name="one", dropout=0.0, accumulate=1):
   state = TrainState(np.zeros((), np.int32), params, OPTIMIZER.init(params))
   init = lambda: jax.device_put(state, shardings)  # compiles nothing
   step = make_train_step(
-      model, OPTIMIZER, LOSS, BUCKET, mesh, shardings, seed=5, accumulate=accumulate
+    model, OPTIMIZER, LOSS, BUCKET, mesh, shardings, seed=5, accumulate=accumulate
   )
   return mesh, init, step
 
@@ -82,7 +86,6 @@ def train(mesh_name="one", dropout=0.0, accumulate=1):
 
 
 class TrainStepTest(parameterized.TestCase):
-
   def assert_same_run(self, actual, expected):
     for a, e in zip(jax.tree.leaves(actual[0]), jax.tree.leaves(expected[0])):
       np.testing.assert_array_equal(a, e)
@@ -105,7 +108,7 @@ class TrainStepTest(parameterized.TestCase):
   def test_dropout_changes_the_run(self):
     with_dropout, without = train("one", dropout=0.2), train("one")
     self.assertNotAlmostEqual(
-        float(with_dropout[2][0]["loss"]), float(without[2][0]["loss"]), places=2
+      float(with_dropout[2][0]["loss"]), float(without[2][0]["loss"]), places=2
     )
 
   def test_four_pieces_are_one_batch(self):
@@ -141,15 +144,21 @@ class TrainStepTest(parameterized.TestCase):
 
   def test_the_seed_alone_decides_the_initial_state(self):
     config = dataclasses.replace(
-        tiny.SMALL, decoder_layers=1, top_down=False, copy=False, token_shift=False,
-        document_layers=0, section_layers=0,
+      tiny.SMALL,
+      decoder_layers=1,
+      top_down=False,
+      copy=False,
+      token_shift=False,
+      document_layers=0,
+      section_layers=0,
     )
     states = []
-    for mesh in (make_mesh(MeshConfig(), jax.devices()[:1]), make_mesh(MESHES["data2_fsdp2_tensor2"])):
+    for mesh in (
+      make_mesh(MeshConfig(), jax.devices()[:1]),
+      make_mesh(MESHES["data2_fsdp2_tensor2"]),
+    ):
       model = Htmtl(config, tiny.VOCABULARY)
-      init, shardings, abstract = make_state(
-          model, OPTIMIZER, batches()[0], BUCKET.units, mesh, 3
-      )
+      init, shardings, abstract = make_state(model, OPTIMIZER, batches()[0], BUCKET.units, mesh, 3)
       state = init()
       for array, sharding, shape in zip(*map(jax.tree.leaves, (state, shardings, abstract))):
         self.assertTrue(array.sharding.is_equivalent_to(sharding, array.ndim))
@@ -178,9 +187,7 @@ class TrainStepTest(parameterized.TestCase):
     self.assertGreater(float(metrics[2]["update_norm"]), 0)
     self.assertEqual(int(final.step), 3)
     terms = {k: v for k, v in metrics[1].items() if "/" in k or k == "importance"}
-    self.assertAlmostEqual(
-        float(metrics[1]["loss"]), float(total_loss(terms, LOSS, 1)), places=4
-    )
+    self.assertAlmostEqual(float(metrics[1]["loss"]), float(total_loss(terms, LOSS, 1)), places=4)
     self.assertEqual(count_parameters({"a": np.zeros((3, 4)), "b": np.zeros(2)}), 14)
 
   def test_eval_step_sums_to_the_loss_of_the_train_step(self):

@@ -6,8 +6,8 @@ maps: neither needs the corpus in memory, and opening a split takes no time. It
 needs NumPy only.
 """
 
-import os
 from collections.abc import Iterator, Sequence
+import os
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.levels import LEVELS
 
 _PLAIN_FIELDS = {
-    "sentence_lengths": np.int32,
-    "sentence_paragraph": np.int32,
-    "paragraph_section": np.int32,
-    "is_heading": np.bool_,
+  "sentence_lengths": np.int32,
+  "sentence_paragraph": np.int32,
+  "paragraph_section": np.int32,
+  "is_heading": np.bool_,
 }
 # Absent for a document where the field is None, which is stored as no values.
 _OPTIONAL_FIELDS = {"planted": np.bool_, "importance_labels": np.float32}
@@ -31,8 +31,8 @@ class ArrayStoreWriter:
 
   def __init__(self, directory: str, vocab_size: int):
     """Args:
-      directory: made if missing; files in it are overwritten.
-      vocab_size: every id is below it; decides how many bytes an id takes.
+    directory: made if missing; files in it are overwritten.
+    vocab_size: every id is below it; decides how many bytes an id takes.
     """
     os.makedirs(directory, exist_ok=True)
     self._directory = directory
@@ -42,8 +42,8 @@ class ArrayStoreWriter:
       dtypes[f"target_ids_{level}"] = id_dtype
       dtypes[f"target_units_{level}"] = np.int32
     self._files = {
-        name: _FlatFile(os.path.join(directory, f"{name}.npy"), np.dtype(dtype))
-        for name, dtype in dtypes.items()
+      name: _FlatFile(os.path.join(directory, f"{name}.npy"), np.dtype(dtype))
+      for name, dtype in dtypes.items()
     }
     self._ends = {name: [] for name in dtypes}
     self._scalars = {name: [] for name in _SCALARS}
@@ -125,14 +125,13 @@ class ArrayStore(Sequence[TokenizedDocument]):
       raise IndexError(f"document {index} of {len(self)}")
     optional = {name: self._read(name, i) for name in _OPTIONAL_FIELDS}
     return TokenizedDocument(
-        id=self._read("ids", i).tobytes().decode("utf-8", "surrogatepass"),
-        token_ids=self._read("token_ids", i).astype(np.int32),
-        **{name: self._read(name, i) for name in _PLAIN_FIELDS},
-        target_ids=tuple(
-            self._read(f"target_ids_{level}", i).astype(np.int32) for level in LEVELS),
-        target_units=tuple(self._read(f"target_units_{level}", i) for level in LEVELS),
-        **{name: value if len(value) else None for name, value in optional.items()},
-        **{name: int(self._scalars[name][i]) for name in _SCALARS},
+      id=self._read("ids", i).tobytes().decode("utf-8", "surrogatepass"),
+      token_ids=self._read("token_ids", i).astype(np.int32),
+      **{name: self._read(name, i) for name in _PLAIN_FIELDS},
+      target_ids=tuple(self._read(f"target_ids_{level}", i).astype(np.int32) for level in LEVELS),
+      target_units=tuple(self._read(f"target_units_{level}", i) for level in LEVELS),
+      **{name: value if len(value) else None for name, value in optional.items()},
+      **{name: int(self._scalars[name][i]) for name in _SCALARS},
     )
 
   def __iter__(self) -> Iterator[TokenizedDocument]:
@@ -174,11 +173,14 @@ class _FlatFile:
     self._file.close()
 
   def _write_header(self) -> None:
-    np.lib.format.write_array_header_1_0(self._file, {
+    np.lib.format.write_array_header_1_0(
+      self._file,
+      {
         "descr": np.lib.format.dtype_to_descr(self._dtype),
         "fortran_order": False,
         "shape": (self._count,),
-    })
+      },
+    )
 
 
 def _map_file(path: str) -> np.ndarray:

@@ -9,9 +9,9 @@ document fits its own bucket and every larger one.
 Also here: a prefetcher, so that packing overlaps with the device's work.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -96,13 +96,13 @@ def _check(bucket_of, batch_sizes) -> tuple[np.ndarray, tuple[int, ...]]:
     raise ValueError(f"batch sizes {batch_sizes} must be at least 1")
   if len(bucket_of) and not 0 <= bucket_of.min() <= bucket_of.max() < len(batch_sizes):
     raise ValueError(
-        f"buckets from {bucket_of.min()} to {bucket_of.max()}, but {len(batch_sizes)} batch sizes"
+      f"buckets from {bucket_of.min()} to {bucket_of.max()}, but {len(batch_sizes)} batch sizes"
     )
   return bucket_of, batch_sizes
 
 
 def _fill_batches(
-    order: np.ndarray, bucket_of: np.ndarray, batch_sizes: tuple[int, ...]
+  order: np.ndarray, bucket_of: np.ndarray, batch_sizes: tuple[int, ...]
 ) -> list[Batch]:
   """Batches of the documents in `order` ([documents] int, a permutation)."""
   batches = []
@@ -140,7 +140,7 @@ class Prefetcher(Generic[T]):
     self._stop = threading.Event()
     self._done = False
     self._thread = threading.Thread(
-        target=_produce, args=(source, self._queue, self._stop), name="prefetch", daemon=True
+      target=_produce, args=(source, self._queue, self._stop), name="prefetch", daemon=True
     )
     self._thread.start()
 

@@ -10,6 +10,7 @@ statistics last: a run killed anywhere leaves a directory that the next run
 completes, and a running program keeps the files that it has mapped.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import gzip
 import json
@@ -17,19 +18,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
 
 from absl import logging
 
 from htmtl_jax.data.array_store import ArrayStoreWriter
 from htmtl_jax.data.document_encoder import SplitCounts, make_encoder
 from htmtl_jax.data.prepared import (
-    DOCUMENT_SPLITS,
-    SPLITS,
-    STATISTICS_FILE,
-    VOCABULARY_FILE,
-    PreparationSettings,
-    documents_file,
+  DOCUMENT_SPLITS,
+  SPLITS,
+  STATISTICS_FILE,
+  VOCABULARY_FILE,
+  PreparationSettings,
+  documents_file,
 )
 from htmtl_jax.data.tokenize import Limits
 from htmtl_jax.data.tokenizer import Tokenizer, train_tokenizer
@@ -51,11 +51,11 @@ _LOCK_FILE = "lock"
 
 
 def build(
-    corpus,
-    settings: PreparationSettings,
-    directory: str,
-    processes: int,
-    is_done: Callable[[], bool] = lambda: False,
+  corpus,
+  settings: PreparationSettings,
+  directory: str,
+  processes: int,
+  is_done: Callable[[], bool] = lambda: False,
 ) -> None:
   """Makes the files of a prepared corpus; see `prepared.py` for what they are.
 
@@ -85,7 +85,10 @@ def build(
       statistics = _encode_splits(held, training, settings, tokenizer, building, processes)
       seconds = time.monotonic() - started
       num_documents = sum(split["documents"] for split in statistics.values())
-      _publish(building, directory, {
+      _publish(
+        building,
+        directory,
+        {
           "settings": settings.to_json(),
           "corpus": corpus.describe(),
           "vocabulary_size": tokenizer.vocab_size,
@@ -93,14 +96,17 @@ def build(
           **_count_left_out(corpus),
           "seconds": round(seconds, 1),
           "documents_per_second": round(num_documents / seconds, 1),
-      })
-      _say(f"prepared {num_documents} documents in {seconds:.0f} s:"
-          f" {statistics['train']['tokens']:,} training tokens, {tokenizer.vocab_size} pieces")
+        },
+      )
+      _say(
+        f"prepared {num_documents} documents in {seconds:.0f} s:"
+        f" {statistics['train']['tokens']:,} training tokens, {tokenizer.vocab_size} pieces"
+      )
       _report_truncation(statistics, settings)
   except OSError as e:
     raise UserError(
-        f"the prepared corpus cannot be written to {directory} ({e.strerror or e}): free the space"
-        " or set data.prepared to another directory"
+      f"the prepared corpus cannot be written to {directory} ({e.strerror or e}): free the space"
+      " or set data.prepared to another directory"
     ) from e
 
 
@@ -155,11 +161,11 @@ def _train_vocabulary(corpus, settings, building: str) -> tuple[Tokenizer, _Trai
     _say(f"read {training.count} training documents; training the vocabulary")
 
   tokenizer = train_tokenizer(
-      texts(),
-      settings.vocab_size,
-      os.path.join(building, VOCABULARY_FILE),
-      max_lines=min(_MAX_LINES, _LINES_PER_PIECE * settings.vocab_size),
-      model_type=settings.tokenizer_type,
+    texts(),
+    settings.vocab_size,
+    os.path.join(building, VOCABULARY_FILE),
+    max_lines=min(_MAX_LINES, _LINES_PER_PIECE * settings.vocab_size),
+    model_type=settings.tokenizer_type,
   )
   return tokenizer, training
 
@@ -180,14 +186,16 @@ def _encode_splits(held, training, settings, tokenizer, building, processes) -> 
       counts = SplitCounts()
       with contextlib.ExitStack() as stack:
         writer = stack.enter_context(
-            ArrayStoreWriter(os.path.join(building, split), tokenizer.vocab_size))
+          ArrayStoreWriter(os.path.join(building, split), tokenizer.vocab_size)
+        )
         progress = stack.enter_context(Progress(total, f"encoding {split}", unit="document"))
         if keep_text:
           path = os.path.join(building, documents_file(split))
           # No name and no time in the header, so that equal content is an equal file.
           raw = stack.enter_context(open(path, "wb"))
           text = stack.enter_context(
-              gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6))
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6)
+          )
         for encoded in encode(documents, keep_text):
           writer.append(encoded.document)
           counts.add(encoded)
@@ -203,9 +211,14 @@ def _report_truncation(statistics: dict, settings: PreparationSettings) -> None:
     if counts["truncated_documents"]:
       share = counts["truncated_tokens"] / (counts["tokens"] + counts["truncated_tokens"])
       logging.warning(
-          "%s: %d of %d documents are longer than data.max_input_tokens=%d; %.1f%% of the tokens"
-          " were cut off", split, counts["truncated_documents"], counts["documents"],
-          settings.max_input_tokens, 100 * share)
+        "%s: %d of %d documents are longer than data.max_input_tokens=%d; %.1f%% of the tokens"
+        " were cut off",
+        split,
+        counts["truncated_documents"],
+        counts["documents"],
+        settings.max_input_tokens,
+        100 * share,
+      )
 
 
 def _count_left_out(corpus) -> dict[str, int]:

@@ -5,7 +5,9 @@ whatever the number of processes.
 """
 
 import collections
+from collections.abc import Callable, Iterable, Iterator
 import concurrent.futures
+from concurrent.futures.process import BrokenProcessPool
 import contextlib
 import dataclasses
 import itertools
@@ -13,8 +15,6 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 
 from htmtl_jax.data.tokenize import Limits, tokenize_document
 from htmtl_jax.data.tokenized import TokenizedDocument
@@ -68,26 +68,26 @@ def _encode_in_worker(documents: list[Document], keep_text: bool) -> list[Encode
 
 
 def _encode_document(
-    document: Document, keep_text: bool, tokenizer: Tokenizer, limits: Limits, labels: bool
+  document: Document, keep_text: bool, tokenizer: Tokenizer, limits: Limits, labels: bool
 ) -> EncodedDocument:
   references = make_references(document)
   return EncodedDocument(
-      document=tokenize_document(document, tokenizer, limits, labels, references),
-      references={
-          level: (
-              reference.kind,
-              len(reference.text.split()),
-              sum(piece.filler for piece in reference.pieces),
-          )
-          for level, reference in references.items()
-      },
-      line=document_to_json(document) if keep_text else None,
+    document=tokenize_document(document, tokenizer, limits, labels, references),
+    references={
+      level: (
+        reference.kind,
+        len(reference.text.split()),
+        sum(piece.filler for piece in reference.pieces),
+      )
+      for level, reference in references.items()
+    },
+    line=document_to_json(document) if keep_text else None,
   )
 
 
 @contextlib.contextmanager
 def make_encoder(
-    tokenizer: Tokenizer, limits: Limits, labels: bool, processes: int
+  tokenizer: Tokenizer, limits: Limits, labels: bool, processes: int
 ) -> Iterator[Callable[[Iterable[Document], bool], Iterator[EncodedDocument]]]:
   """A context with a function (documents, keep_text) -> iterator of `EncodedDocument`.
 
@@ -111,10 +111,10 @@ def make_encoder(
 
   # Spawn, because the parent may already hold a device and threads.
   pool = concurrent.futures.ProcessPoolExecutor(
-      processes,
-      mp_context=multiprocessing.get_context("spawn"),
-      initializer=_start_worker,
-      initargs=(tokenizer, limits, labels),
+    processes,
+    mp_context=multiprocessing.get_context("spawn"),
+    initializer=_start_worker,
+    initargs=(tokenizer, limits, labels),
   )
 
   def encode_in_pool(documents, keep_text):
@@ -135,8 +135,8 @@ def make_encoder(
       yield encode_in_pool
   except BrokenProcessPool as e:
     raise UserError(
-        "a worker process died while preparing the corpus (out of memory, or a script without"
-        " `if __name__ == '__main__'`): try again with data.processes=1"
+      "a worker process died while preparing the corpus (out of memory, or a script without"
+      " `if __name__ == '__main__'`): try again with data.processes=1"
     ) from e
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
@@ -174,13 +174,13 @@ class SplitCounts:
     document = encoded.document
     parents = document.paragraph_section
     self._totals.update(
-        documents=1,
-        tokens=len(document.token_ids),
-        sentences=len(document.sentence_lengths),
-        paragraphs=len(parents),
-        sections=int(parents[-1]) + 1 if len(parents) else 0,
-        truncated_tokens=document.num_truncated,
-        truncated_documents=int(document.num_truncated > 0),
+      documents=1,
+      tokens=len(document.token_ids),
+      sentences=len(document.sentence_lengths),
+      paragraphs=len(parents),
+      sections=int(parents[-1]) + 1 if len(parents) else 0,
+      truncated_tokens=document.num_truncated,
+      truncated_documents=int(document.num_truncated > 0),
     )
     for level, (kind, num_words, num_fillers) in encoded.references.items():
       self._references[level].update({kind: 1, "words": num_words, "fillers": num_fillers})
@@ -189,19 +189,26 @@ class SplitCounts:
 
   def to_json(self) -> dict:
     """Totals, and by level: references of each kind, tokens (cut), mean words (uncut)."""
-    names = ("documents", "tokens", "sentences", "paragraphs", "sections", "truncated_tokens",
-             "truncated_documents")
+    names = (
+      "documents",
+      "tokens",
+      "sentences",
+      "paragraphs",
+      "sections",
+      "truncated_tokens",
+      "truncated_documents",
+    )
     return {name: self._totals[name] for name in names} | {
-        "references": {level: _describe_references(c) for level, c in self._references.items()}
+      "references": {level: _describe_references(c) for level, c in self._references.items()}
     }
 
 
 def _describe_references(counts: collections.Counter) -> dict:
   number = counts["gold"] + counts["silver"]
   return {
-      "gold": counts["gold"],
-      "silver": counts["silver"],
-      "fillers": counts["fillers"],
-      "tokens": counts["tokens"],
-      "mean_words": counts["words"] / number if number else None,
+    "gold": counts["gold"],
+    "silver": counts["silver"],
+    "fillers": counts["fillers"],
+    "tokens": counts["tokens"],
+    "mean_words": counts["words"] / number if number else None,
   }

@@ -10,8 +10,8 @@ Rows are filled first-fit decreasing, the classical bin-packing heuristic (Johns
 to the model.
 """
 
-import dataclasses
 from collections.abc import Sequence
+import dataclasses
 
 import jax
 import numpy as np
@@ -58,9 +58,7 @@ class _Placement:
   num_rows: int
 
 
-def pack_document(
-    document: TokenizedDocument, bucket: Bucket
-) -> tuple[Batch, PieceIndex, int]:
+def pack_document(document: TokenizedDocument, bucket: Bucket) -> tuple[Batch, PieceIndex, int]:
   """Packs one document into a bucket.
 
   Args:
@@ -80,30 +78,51 @@ def pack_document(
   starts = np.cumsum(pieces.lengths) - pieces.lengths
   offset_in_sentence = np.arange(num_tokens) - np.repeat(starts, pieces.lengths)
   token_destination = (
-      np.repeat(token_place.row * bucket.row_tokens + token_place.offset, pieces.lengths)
-      + offset_in_sentence
+    np.repeat(token_place.row * bucket.row_tokens + token_place.offset, pieces.lengths)
+    + offset_in_sentence
   )
   token_ids = np.zeros(bucket.tokens, np.int32)
   token_ids[token_destination] = document.token_ids[:num_tokens]
 
   # Flat slot of every segment in its own layer: where the layer below points to.
   sentence_slot = _child_destination(pieces.sentence_parent, sentence_place, bucket.row_sentences)
-  paragraph_slot = _child_destination(pieces.paragraph_parent, paragraph_place, bucket.row_paragraphs)
+  paragraph_slot = _child_destination(
+    pieces.paragraph_parent, paragraph_place, bucket.row_paragraphs
+  )
   section_slot = np.arange(len(pieces.section))
 
   tokens = _make_rows(
-      token_destination, np.repeat(token_place.slot, pieces.lengths), offset_in_sentence, token_place,
-      sentence_slot, bucket.token_rows, bucket.row_tokens, bucket.row_sentence_slots, bucket.sentences,
+    token_destination,
+    np.repeat(token_place.slot, pieces.lengths),
+    offset_in_sentence,
+    token_place,
+    sentence_slot,
+    bucket.token_rows,
+    bucket.row_tokens,
+    bucket.row_sentence_slots,
+    bucket.sentences,
   )
   sentences = _make_rows(
-      sentence_slot, sentence_place.slot[pieces.sentence_parent], _rank_among_siblings(pieces.sentence_parent),
-      sentence_place, paragraph_slot, bucket.sentence_rows, bucket.row_sentences,
-      bucket.row_paragraph_slots, bucket.paragraphs,
+    sentence_slot,
+    sentence_place.slot[pieces.sentence_parent],
+    _rank_among_siblings(pieces.sentence_parent),
+    sentence_place,
+    paragraph_slot,
+    bucket.sentence_rows,
+    bucket.row_sentences,
+    bucket.row_paragraph_slots,
+    bucket.paragraphs,
   )
   paragraphs = _make_rows(
-      paragraph_slot, paragraph_place.slot[pieces.paragraph_parent],
-      _rank_among_siblings(pieces.paragraph_parent), paragraph_place, section_slot,
-      bucket.paragraph_rows, bucket.row_paragraphs, bucket.row_section_slots, bucket.sections,
+    paragraph_slot,
+    paragraph_place.slot[pieces.paragraph_parent],
+    _rank_among_siblings(pieces.paragraph_parent),
+    paragraph_place,
+    section_slot,
+    bucket.paragraph_rows,
+    bucket.row_paragraphs,
+    bucket.row_section_slots,
+    bucket.sections,
   )
 
   is_heading = np.zeros(bucket.sentences, bool)
@@ -116,25 +135,25 @@ def pack_document(
     labels[sentence_slot] = kept / max(float(kept.sum()), 1e-9)
 
   index = PieceIndex(
-      sentence=_scatter(pieces.sentence, sentence_slot, bucket.sentences),
-      paragraph=_scatter(pieces.paragraph, paragraph_slot, bucket.paragraphs),
-      section=_scatter(pieces.section, section_slot, bucket.sections),
+    sentence=_scatter(pieces.sentence, sentence_slot, bucket.sentences),
+    paragraph=_scatter(pieces.paragraph, paragraph_slot, bucket.paragraphs),
+    section=_scatter(pieces.section, section_slot, bucket.sections),
   )
   arrays = Batch(
-      token_ids=token_ids.reshape(bucket.token_rows, bucket.row_tokens),
-      tokens=tokens,
-      sentences=sentences,
-      paragraphs=paragraphs,
-      is_heading=is_heading,
-      targets=pack_targets(document.target_ids, document.target_units, bucket),
-      importance_labels=labels,
-      document_mask=np.ones((), bool),
+    token_ids=token_ids.reshape(bucket.token_rows, bucket.row_tokens),
+    tokens=tokens,
+    sentences=sentences,
+    paragraphs=paragraphs,
+    is_heading=is_heading,
+    targets=pack_targets(document.target_ids, document.target_units, bucket),
+    importance_labels=labels,
+    document_mask=np.ones((), bool),
   )
   return arrays, index, num_dropped
 
 
 def pack_targets(
-    target_ids: Sequence[np.ndarray], target_units: Sequence[np.ndarray], bucket: Bucket
+  target_ids: Sequence[np.ndarray], target_units: Sequence[np.ndarray], bucket: Bucket
 ) -> Targets:
   """Lays the three summaries one after the other in T slots.
 
@@ -155,7 +174,7 @@ def pack_targets(
     levels.append(np.full(len(level_ids), level))
     positions.append(np.arange(len(level_ids)))
     units.append(
-        np.minimum(np.asarray(level_units), bucket.num_units(level) - 1) + bucket.first_unit(level)
+      np.minimum(np.asarray(level_units), bucket.num_units(level) - 1) + bucket.first_unit(level)
     )
 
   def row(parts, fill):
@@ -184,9 +203,15 @@ def blank_document(bucket: Bucket) -> Batch:
   """An empty document, which fills a batch and carries no weight."""
   empty = np.zeros(0, np.int32)
   nothing = TokenizedDocument(
-      id="", token_ids=empty, sentence_lengths=empty, sentence_paragraph=empty,
-      paragraph_section=empty, is_heading=empty.astype(bool), target_ids=(empty,) * 3,
-      target_units=(empty,) * 3, num_pieces=0,
+    id="",
+    token_ids=empty,
+    sentence_lengths=empty,
+    sentence_paragraph=empty,
+    paragraph_section=empty,
+    is_heading=empty.astype(bool),
+    target_ids=(empty,) * 3,
+    target_units=(empty,) * 3,
+    num_pieces=0,
   )
   arrays, _, _ = pack_document(nothing, bucket)
   return arrays.replace(document_mask=np.zeros((), bool))
@@ -241,22 +266,28 @@ def _split_lengths(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndar
 
 def _make_pieces(document: TokenizedDocument, bucket: Bucket, num_sentences: int) -> _Pieces:
   lengths, sentence = _split_lengths(
-      document.sentence_lengths[:num_sentences].astype(np.int64), bucket.row_tokens
+    document.sentence_lengths[:num_sentences].astype(np.int64), bucket.row_tokens
   )
   paragraph_of_piece = document.sentence_paragraph[sentence]
-  sizes, paragraph = _split_lengths(np.bincount(paragraph_of_piece), bucket.row_sentences) if len(
-      sentence
-  ) else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+  sizes, paragraph = (
+    _split_lengths(np.bincount(paragraph_of_piece), bucket.row_sentences)
+    if len(sentence)
+    else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+  )
   sentence_parent = np.repeat(np.arange(len(sizes)), sizes)
   section_of_piece = document.paragraph_section[paragraph]
-  sizes, section = _split_lengths(np.bincount(section_of_piece), bucket.row_paragraphs) if len(
-      paragraph
-  ) else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+  sizes, section = (
+    _split_lengths(np.bincount(section_of_piece), bucket.row_paragraphs)
+    if len(paragraph)
+    else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+  )
   paragraph_parent = np.repeat(np.arange(len(sizes)), sizes)
   return _Pieces(lengths, sentence, sentence_parent, paragraph, paragraph_parent, section)
 
 
-def _first_fit_decreasing(lengths: np.ndarray, width: int, slots: int, max_rows: int) -> _Placement | None:
+def _first_fit_decreasing(
+  lengths: np.ndarray, width: int, slots: int, max_rows: int
+) -> _Placement | None:
   """Places items into rows of `width` with at most `slots` items each; None if they overflow."""
   free = np.full(max_rows, width)
   used = np.zeros(max_rows, np.int64)
@@ -275,15 +306,28 @@ def _first_fit_decreasing(lengths: np.ndarray, width: int, slots: int, max_rows:
 def _try_place(document, bucket, num_sentences):
   """Places the first `num_sentences` sentences: (pieces, placements), or None."""
   # Cheap necessary conditions first: most misfits are found here.
-  if document.sentence_lengths[:num_sentences].sum() > bucket.tokens or num_sentences > bucket.sentences:
+  if (
+    document.sentence_lengths[:num_sentences].sum() > bucket.tokens
+    or num_sentences > bucket.sentences
+  ):
     return None
   pieces = _make_pieces(document, bucket, num_sentences)
   if len(pieces.section) > bucket.sections or len(pieces.paragraph) > bucket.paragraphs:
     return None
   layers = (
-      (np.bincount(pieces.paragraph_parent), bucket.row_paragraphs, bucket.row_section_slots, bucket.paragraph_rows),
-      (np.bincount(pieces.sentence_parent), bucket.row_sentences, bucket.row_paragraph_slots, bucket.sentence_rows),
-      (pieces.lengths, bucket.row_tokens, bucket.row_sentence_slots, bucket.token_rows),
+    (
+      np.bincount(pieces.paragraph_parent),
+      bucket.row_paragraphs,
+      bucket.row_section_slots,
+      bucket.paragraph_rows,
+    ),
+    (
+      np.bincount(pieces.sentence_parent),
+      bucket.row_sentences,
+      bucket.row_paragraph_slots,
+      bucket.sentence_rows,
+    ),
+    (pieces.lengths, bucket.row_tokens, bucket.row_sentence_slots, bucket.token_rows),
   )
   placements = []
   for lengths, width, slots, rows in layers:
@@ -332,7 +376,7 @@ def _scatter(values: np.ndarray, slots: np.ndarray, size: int) -> np.ndarray:
 
 
 def _make_rows(
-    child_slot, child_parent_slot, child_position, place, parent_slot, rows, width, slots, parents
+  child_slot, child_parent_slot, child_position, place, parent_slot, rows, width, slots, parents
 ) -> Rows:
   """Builds `Rows` from flat child slots [n] and flat parent slots [m]; see `Rows`."""
   slot = np.full(rows * width, -1, np.int32)
@@ -348,4 +392,6 @@ def _make_rows(
   parent_mask[parent_slot] = True
   place_mask = np.zeros(rows * slots, bool)
   place_mask[place_of_parent] = True
-  return Rows(slot.reshape(rows, width), position.reshape(rows, width), up, down, parent_mask, place_mask)
+  return Rows(
+    slot.reshape(rows, width), position.reshape(rows, width), up, down, parent_mask, place_mask
+  )

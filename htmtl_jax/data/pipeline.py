@@ -9,7 +9,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from htmtl_jax.data.batches import BLANK, BatchPlan, evaluation_batches, prefetch
-from htmtl_jax.data.packing import PieceIndex, blank_document, choose_bucket, pack_document, stack_documents
+from htmtl_jax.data.packing import (
+  PieceIndex,
+  blank_document,
+  choose_bucket,
+  pack_document,
+  stack_documents,
+)
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.layout import Batch, Bucket
 from htmtl_jax.progress import Progress
@@ -26,7 +32,9 @@ class PackedSplit:
     num_dropped_tokens: source tokens that the largest bucket could not hold, so far.
   """
 
-  def __init__(self, documents: Sequence[TokenizedDocument], buckets: Sequence[Bucket], batch_token_rows: int):
+  def __init__(
+    self, documents: Sequence[TokenizedDocument], buckets: Sequence[Bucket], batch_token_rows: int
+  ):
     self.documents = documents
     self.buckets = tuple(buckets)
     self.bucket_of = np.zeros(len(documents), np.int32)
@@ -34,10 +42,14 @@ class PackedSplit:
       for i, document in enumerate(documents):
         self.bucket_of[i] = choose_bucket(document, self.buckets)
         progress.update()
-    self.batch_sizes = tuple(max(1, batch_token_rows // bucket.token_rows) for bucket in self.buckets)
+    self.batch_sizes = tuple(
+      max(1, batch_token_rows // bucket.token_rows) for bucket in self.buckets
+    )
     self.num_dropped_tokens = 0
 
-  def pack(self, bucket: int, indices: np.ndarray, multiple: int = 1) -> tuple[Batch, list[PieceIndex | None]]:
+  def pack(
+    self, bucket: int, indices: np.ndarray, multiple: int = 1
+  ) -> tuple[Batch, list[PieceIndex | None]]:
     """Packs the documents at `indices` (-1 for a blank), filled with blanks to a multiple.
 
     Returns:
@@ -57,7 +69,9 @@ class PackedSplit:
     packed += [blank_document(self.buckets[bucket])] * missing
     return stack_documents(packed), pieces + [None] * missing
 
-  def training_batches(self, seed: int, start: int, multiple: int) -> Iterator[tuple[int, np.ndarray, Batch]]:
+  def training_batches(
+    self, seed: int, start: int, multiple: int
+  ) -> Iterator[tuple[int, np.ndarray, Batch]]:
     """Endless (bucket, document indices, batch) from batch number `start` on.
 
     The order is a function of the seed, the batch number and the documents' lengths
@@ -74,7 +88,9 @@ class PackedSplit:
 
     return prefetch(generate(), buffer_size=4)
 
-  def evaluation_batches(self, multiple: int) -> Iterator[tuple[int, np.ndarray, Batch, list[PieceIndex | None]]]:
+  def evaluation_batches(
+    self, multiple: int
+  ) -> Iterator[tuple[int, np.ndarray, Batch, list[PieceIndex | None]]]:
     """Every document once: (bucket, document indices, batch, maps back)."""
 
     def generate():

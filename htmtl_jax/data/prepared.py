@@ -10,12 +10,12 @@ it is: the second run does no text work. `corpus_builder.py` makes one. Reading
 needs NumPy and SentencePiece only, so a directory can be taken to a bare machine.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 import gzip
 import json
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from htmtl_jax.data.array_store import ArrayStore
@@ -52,7 +52,7 @@ class PreparedCorpus:
       self._splits = {split: ArrayStore(os.path.join(directory, split)) for split in SPLITS}
     except (OSError, KeyError, ValueError, EOFError) as e:
       raise UserError(
-          f"the prepared corpus in {directory} is damaged ({e}): delete the directory and run again"
+        f"the prepared corpus in {directory} is damaged ({e}): delete the directory and run again"
       ) from e
 
   def split(self, name: str) -> ArrayStore:
@@ -82,7 +82,8 @@ class PreparedCorpus:
         raise ValueError(f"{len(documents)} documents, {len(self._splits[split])} expected")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as e:
       raise UserError(
-          f"{path} is missing or damaged ({e}): delete the directory and run again") from e
+        f"{path} is missing or damaged ({e}): delete the directory and run again"
+      ) from e
     return documents
 
   @functools.cached_property
@@ -99,8 +100,8 @@ def word_budgets_of(statistics: Mapping[str, Any]) -> dict[str, int]:
   references = statistics["splits"]["train"]["references"]
   means = {level: references[level]["mean_words"] for level in LEVELS}
   return {
-      level: max(1, round(DEFAULT_WORD_BUDGETS[level] if mean is None else mean))
-      for level, mean in means.items()
+    level: max(1, round(DEFAULT_WORD_BUDGETS[level] if mean is None else mean))
+    for level, mean in means.items()
   }
 
 
@@ -132,8 +133,9 @@ class PreparationSettings:
     return record
 
 
-def prepare_corpus(config, directory: str | os.PathLike, processes: int | None = None
-                   ) -> PreparedCorpus:
+def prepare_corpus(
+  config, directory: str | os.PathLike, processes: int | None = None
+) -> PreparedCorpus:
   """Opens the prepared corpus in `directory`, making it first where need be.
 
   Args:
@@ -156,19 +158,22 @@ def prepare_corpus(config, directory: str | os.PathLike, processes: int | None =
   directory = os.fspath(directory)
   corpus = sources.open_corpus(config.data)
   settings = PreparationSettings(
-      corpus=corpus.fingerprint,
-      vocab_size=config.tokenizer.vocab_size,
-      tokenizer_type=config.tokenizer.model_type,
-      max_input_tokens=config.data.max_input_tokens,
-      max_target_tokens=tuple(config.data.max_target_tokens),
-      importance_labels=config.data.importance_labels,
+    corpus=corpus.fingerprint,
+    vocab_size=config.tokenizer.vocab_size,
+    tokenizer_type=config.tokenizer.model_type,
+    max_input_tokens=config.data.max_input_tokens,
+    max_target_tokens=tuple(config.data.max_target_tokens),
+    importance_labels=config.data.importance_labels,
   )
   if processes is None:
     processes = config.data.processes
   if _read_settings(directory) != settings.to_json():
     corpus_builder.build(
-        corpus, settings, directory, processes,
-        is_done=lambda: _read_settings(directory) == settings.to_json(),
+      corpus,
+      settings,
+      directory,
+      processes,
+      is_done=lambda: _read_settings(directory) == settings.to_json(),
     )
   return load_prepared(directory)
 
@@ -187,13 +192,13 @@ def load_prepared(directory: str | os.PathLike) -> PreparedCorpus:
     version = statistics["settings"]["schema_version"]
   except (OSError, ValueError, KeyError, TypeError) as e:
     raise UserError(
-        f"no prepared corpus in {directory} ({STATISTICS_FILE} missing or unreadable): train once"
-        " with this data, or set data.prepared to the directory that has it"
+      f"no prepared corpus in {directory} ({STATISTICS_FILE} missing or unreadable): train once"
+      " with this data, or set data.prepared to the directory that has it"
     ) from e
   if version != SCHEMA_VERSION:
     raise UserError(
-        f"the prepared corpus in {directory} has format {version}, this program reads"
-        f" {SCHEMA_VERSION}: prepare it again"
+      f"the prepared corpus in {directory} has format {version}, this program reads"
+      f" {SCHEMA_VERSION}: prepare it again"
     )
   return PreparedCorpus(directory, statistics)
 

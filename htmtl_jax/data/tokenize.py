@@ -12,22 +12,23 @@ a sentence with the mark that ends it (paragraph), a section's piece with the ma
 that opens it (section); EOS belongs to the last unit.
 """
 
-import dataclasses
 from collections.abc import Iterable, Mapping
+import dataclasses
 
 import numpy as np
 
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.data.tokenizer import (
-    EOS_ID,
-    NUM_STRUCTURE_IDS,
-    SECTION_ID,
-    SENTENCE_ID,
-    UNK_ID,
-    Tokenizer,
+  EOS_ID,
+  NUM_STRUCTURE_IDS,
+  SECTION_ID,
+  SENTENCE_ID,
+  UNK_ID,
+  Tokenizer,
 )
 from htmtl_jax.documents import references as references_lib
 from htmtl_jax.documents.document import Document, SentencePlace, iterate_sentences
+from htmtl_jax.errors import UserError
 from htmtl_jax.levels import LEVELS
 
 
@@ -46,17 +47,22 @@ class Limits:
 
   def __post_init__(self):
     if self.max_input_tokens < 1 or len(self.max_target_tokens) != len(LEVELS):
-      raise ValueError(f"at least one input token and a maximum for each of {LEVELS}: {self}")
+      raise UserError(
+        f"config.data: max_input_tokens={self.max_input_tokens} must be at least 1, and "
+        f"max_target_tokens={self.max_target_tokens} needs a maximum for each of {', '.join(LEVELS)}"
+      )
     if min(self.max_target_tokens) < 1:
-      raise ValueError(f"max_target_tokens={self.max_target_tokens} must be at least 1")
+      raise UserError(
+        f"config.data.max_target_tokens: {self.max_target_tokens}: each must be at least 1"
+      )
 
 
 def tokenize_document(
-    document: Document,
-    tokenizer: Tokenizer,
-    limits: Limits,
-    labels: bool = False,
-    references: Mapping[str, references_lib.Reference] | None = None,
+  document: Document,
+  tokenizer: Tokenizer,
+  limits: Limits,
+  labels: bool = False,
+  references: Mapping[str, references_lib.Reference] | None = None,
 ) -> TokenizedDocument:
   """Turns one document into flat arrays.
 
@@ -87,35 +93,35 @@ def tokenize_document(
   if references is None:
     references = references_lib.make_references(document)
   targets = [
-      _encode_reference(references.get(level), level, tokenizer, max_tokens)
-      for level, max_tokens in zip(LEVELS, limits.max_target_tokens, strict=True)
+    _encode_reference(references.get(level), level, tokenizer, max_tokens)
+    for level, max_tokens in zip(LEVELS, limits.max_target_tokens, strict=True)
   ]
   planted = None
   if document.planted is not None:
-    planted = np.array([(p.section, p.paragraph, p.sentence) in document.planted for p in places],
-                       bool)
+    planted = np.array(
+      [(p.section, p.paragraph, p.sentence) in document.planted for p in places], bool
+    )
   importance_labels = None
   if labels:
-    importance_labels = _cut_labels(
-        references_lib.compute_importance_labels(document), len(places))
+    importance_labels = _cut_labels(references_lib.compute_importance_labels(document), len(places))
   return TokenizedDocument(
-      id=document.id,
-      token_ids=np.array([i for ids in sentences for i in ids], np.int32),
-      sentence_lengths=lengths,
-      sentence_paragraph=sentence_paragraph,
-      paragraph_section=paragraph_section,
-      is_heading=np.array([p.is_heading for p in places], bool),
-      target_ids=tuple(np.array(ids, np.int32) for ids, _ in targets),
-      target_units=tuple(np.array(units, np.int32) for _, units in targets),
-      num_pieces=len(references_lib.eligible_sections(document)),
-      planted=planted,
-      importance_labels=importance_labels,
-      num_truncated=num_source_tokens - int(lengths.sum()),
+    id=document.id,
+    token_ids=np.array([i for ids in sentences for i in ids], np.int32),
+    sentence_lengths=lengths,
+    sentence_paragraph=sentence_paragraph,
+    paragraph_section=paragraph_section,
+    is_heading=np.array([p.is_heading for p in places], bool),
+    target_ids=tuple(np.array(ids, np.int32) for ids, _ in targets),
+    target_units=tuple(np.array(units, np.int32) for _, units in targets),
+    num_pieces=len(references_lib.eligible_sections(document)),
+    planted=planted,
+    importance_labels=importance_labels,
+    num_truncated=num_source_tokens - int(lengths.sum()),
   )
 
 
 def decode_summary(
-    ids: Iterable[int], level: str, tokenizer: Tokenizer, keep_empty: bool = False
+  ids: Iterable[int], level: str, tokenizer: Tokenizer, keep_empty: bool = False
 ) -> list[list[str]]:
   """Text of a generated or a reference summary; the inverse of the grammar above.
 
@@ -159,7 +165,7 @@ def decode_summary(
 
 
 def _cut_source(
-    sentences: list[list[int]], places: list[SentencePlace], max_tokens: int
+  sentences: list[list[int]], places: list[SentencePlace], max_tokens: int
 ) -> list[list[int]]:
   """The first sentences (token ids) that fit in `max_tokens` together."""
   total = 0
@@ -187,7 +193,9 @@ def _number_parents(places: list[SentencePlace]) -> tuple[np.ndarray, np.ndarray
     if previous is None or place.section != previous.section:
       section += 1
     if previous is None or (place.section, place.paragraph) != (
-        previous.section, previous.paragraph):
+      previous.section,
+      previous.paragraph,
+    ):
       paragraph_section.append(section)
     sentence_paragraph[s] = len(paragraph_section) - 1
     previous = place
@@ -195,7 +203,7 @@ def _number_parents(places: list[SentencePlace]) -> tuple[np.ndarray, np.ndarray
 
 
 def _encode_reference(
-    reference: references_lib.Reference | None, level: str, tokenizer: Tokenizer, max_tokens: int
+  reference: references_lib.Reference | None, level: str, tokenizer: Tokenizer, max_tokens: int
 ) -> tuple[list[int], list[int]]:
   """(target ids, target units) of one reference, each at most `max_tokens` long."""
   if reference is None:

@@ -9,15 +9,15 @@ characters "<section>" gets ordinary pieces. Only our own code inserts these ids
 Knows no documents and no levels; `tokenize.py` builds sources and targets.
 """
 
+from collections.abc import Iterable, Sequence
 import io
 import os
 import random
 import re
 import uuid
-from collections.abc import Iterable, Sequence
 
-import sentencepiece
 from absl import logging
+import sentencepiece
 
 from htmtl_jax.errors import UserError
 
@@ -34,7 +34,7 @@ NUM_BYTE_IDS = 256
 MODEL_TYPES = ("unigram", "bpe")
 
 _STRUCTURE_PIECES = ("<pad>", "</s>", "<unk>", "<s>", "<sentence>", "<section>") + tuple(
-    f"<len{i}>" for i in range(NUM_LENGTH_IDS)
+  f"<len{i}>" for i in range(NUM_LENGTH_IDS)
 )
 # SentencePiece skips training lines over `max_sentence_length` bytes. A character
 # is at most 4 bytes in UTF-8, so cut lines always fit.
@@ -117,14 +117,14 @@ class Tokenizer:
         model = f.read()
     except OSError as e:
       raise UserError(
-          f"cannot read the vocabulary {path} ({e.strerror}): train first, or give the"
-          " directory that holds it"
+        f"cannot read the vocabulary {path} ({e.strerror}): train first, or give the"
+        " directory that holds it"
       ) from e
     try:
       return cls(model)
     except ValueError as e:
       raise UserError(
-          f"the vocabulary {path} cannot be used ({e}): delete it and prepare the corpus again"
+        f"the vocabulary {path} cannot be used ({e}): delete it and prepare the corpus again"
       ) from e
 
   def __reduce__(self):
@@ -132,13 +132,13 @@ class Tokenizer:
 
 
 def train_tokenizer(
-    texts: Iterable[str],
-    vocab_size: int,
-    path: str | os.PathLike | None = None,
-    seed: int = 0,
-    num_threads: int = 2,
-    max_lines: int = 200_000,
-    model_type: str = "unigram",
+  texts: Iterable[str],
+  vocab_size: int,
+  path: str | os.PathLike | None = None,
+  seed: int = 0,
+  num_threads: int = 2,
+  max_lines: int = 200_000,
+  model_type: str = "unigram",
 ) -> Tokenizer:
   """Trains a vocabulary; the same arguments give the same model, byte for byte.
 
@@ -167,50 +167,52 @@ def train_tokenizer(
   """
   if model_type not in MODEL_TYPES:
     raise UserError(
-        f"config.tokenizer.model_type: {model_type!r} is not one of {', '.join(MODEL_TYPES)}")
+      f"config.tokenizer.model_type: {model_type!r} is not one of {', '.join(MODEL_TYPES)}"
+    )
   lines = _sample_lines(texts, max_lines, random.Random(seed))
   if not lines:
     raise UserError("no text to train the vocabulary on: the training split has no sentences")
   model = io.BytesIO()
   try:
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_writer=model,
-        model_type=model_type,
-        vocab_size=vocab_size,
-        hard_vocab_limit=False,  # a small corpus gets what its text supports
-        byte_fallback=True,
-        character_coverage=_CHARACTER_COVERAGE,
-        # However rare: a blank spelled in bytes would come back as the sign itself.
-        required_chars=_REQUIRED_CHARACTERS,
-        split_digits=True,  # numbers are copied digit by digit, unseen ones included
-        # Not NFKC: it rewrites facts ("10³" becomes "103"). White space is ours.
-        normalization_rule_name="identity",
-        pad_id=PAD_ID,
-        eos_id=EOS_ID,
-        unk_id=UNK_ID,
-        bos_id=BOS_ID,
-        control_symbols=list(_STRUCTURE_PIECES[SENTENCE_ID:]),
-        # The sample is ours, seeded, so the library must neither draw nor shuffle.
-        input_sentence_size=0,
-        shuffle_input_sentence=False,
-        max_sentence_length=_MAX_LINE_BYTES,
-        num_threads=num_threads,
-        minloglevel=2,
+      sentence_iterator=iter(lines),
+      model_writer=model,
+      model_type=model_type,
+      vocab_size=vocab_size,
+      hard_vocab_limit=False,  # a small corpus gets what its text supports
+      byte_fallback=True,
+      character_coverage=_CHARACTER_COVERAGE,
+      # However rare: a blank spelled in bytes would come back as the sign itself.
+      required_chars=_REQUIRED_CHARACTERS,
+      split_digits=True,  # numbers are copied digit by digit, unseen ones included
+      # Not NFKC: it rewrites facts ("10³" becomes "103"). White space is ours.
+      normalization_rule_name="identity",
+      pad_id=PAD_ID,
+      eos_id=EOS_ID,
+      unk_id=UNK_ID,
+      bos_id=BOS_ID,
+      control_symbols=list(_STRUCTURE_PIECES[SENTENCE_ID:]),
+      # The sample is ours, seeded, so the library must neither draw nor shuffle.
+      input_sentence_size=0,
+      shuffle_input_sentence=False,
+      max_sentence_length=_MAX_LINE_BYTES,
+      num_threads=num_threads,
+      minloglevel=2,
     )
   except (RuntimeError, OSError) as e:
     need = _NEED_PATTERN.search(str(e))
     if need:
       raise UserError(
-          f"tokenizer.vocab_size={vocab_size} is too small: this text needs at least"
-          f" {need.group(1)} (structure ids, bytes and characters)"
+        f"tokenizer.vocab_size={vocab_size} is too small: this text needs at least"
+        f" {need.group(1)} (structure ids, bytes and characters)"
       ) from e
     raise UserError(f"the vocabulary could not be trained: {' '.join(str(e).split())}") from e
   tokenizer = Tokenizer(model.getvalue())
   if tokenizer.vocab_size < vocab_size:
     logging.info(
-        "the training text supports a vocabulary of %d pieces (asked for %d)",
-        tokenizer.vocab_size, vocab_size,
+      "the training text supports a vocabulary of %d pieces (asked for %d)",
+      tokenizer.vocab_size,
+      vocab_size,
     )
   if path is not None:
     tokenizer.save(path)

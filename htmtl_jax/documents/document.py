@@ -9,8 +9,8 @@ Sub-sections are folded into their top-level section, in reading order. Text
 without headings is one section whose heading is the empty string.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping
+import dataclasses
 
 Paragraph = tuple[str, ...]  # its sentences, in order, none of them empty
 
@@ -95,7 +95,7 @@ class SentencePlace:
 
   @property
   def paragraph_id(self) -> str:
-    """"c2.h" for a heading, "c2.p0" for the first body paragraph."""
+    """ "c2.h" for a heading, "c2.p0" for the first body paragraph."""
     return f"c{self.section}.h" if self.is_heading else f"c{self.section}.p{self.paragraph}"
 
   @property

@@ -53,13 +53,18 @@ def list_files(path: str, exclude: Sequence[str] = ()) -> list[str]:
   if os.path.isfile(path):
     return [path]
   if not os.path.isdir(path):
-    raise UserError(f"{path or 'the empty path'}: no such file or folder; set config.data.path "
-                    f"to a {' or '.join(SUFFIXES)} file or a folder of them")
+    raise UserError(
+      f"{path or 'the empty path'}: no such file or folder; set config.data.path "
+      f"to a {' or '.join(SUFFIXES)} file or a folder of them"
+    )
   names = sorted(n for n in os.listdir(path) if n.endswith(SUFFIXES))
   kept = [n for n in names if n not in exclude and n.split(".jsonl")[0] not in exclude]
   if not kept:
-    problem = (f"all {len(names)} files are excluded; shorten config.data.exclude" if names
-               else f"no {' or '.join(SUFFIXES)} files in this folder; give another path")
+    problem = (
+      f"all {len(names)} files are excluded; shorten config.data.exclude"
+      if names
+      else f"no {' or '.join(SUFFIXES)} files in this folder; give another path"
+    )
     raise UserError(f"{path}: {problem}")
   return [os.path.join(path, n) for n in kept]
 
@@ -86,9 +91,14 @@ def assign_split(document_id: str, seed: int, validation_share: float, test_shar
   return "validation" if point < test_share + validation_share else "train"
 
 
-def read_jsonl(path: str, on_bad_line: str = "skip", max_documents: int | None = None,
-               report: ReadReport | None = None, exclude: Sequence[str] = (),
-               select: Callable[[str], bool] | None = None) -> Iterator[Document]:
+def read_jsonl(
+  path: str,
+  on_bad_line: str = "skip",
+  max_documents: int | None = None,
+  report: ReadReport | None = None,
+  exclude: Sequence[str] = (),
+  select: Callable[[str], bool] | None = None,
+) -> Iterator[Document]:
   """Reads documents one by one, in the order of the files' names and lines.
 
   Args:
@@ -123,13 +133,19 @@ def read_jsonl(path: str, on_bad_line: str = "skip", max_documents: int | None =
         document = parse_record(record) if is_selected else None
       except ValueError as error:
         if on_bad_line == "stop":
-          raise UserError(f"{file}, line {number}: {error}; correct the line, or set "
-                          "config.data.on_bad_line to 'skip'") from error
+          raise UserError(
+            f"{file}, line {number}: {error}; correct the line, or set "
+            "config.data.on_bad_line to 'skip'"
+          ) from error
         report.num_bad_lines += 1
         if report.num_bad_lines <= _MAX_WARNINGS:
-          logging.warning("%s, line %d: %s; skipped%s", file, number, error,
-                          " (further ones only counted)"
-                          if report.num_bad_lines == _MAX_WARNINGS else "")
+          logging.warning(
+            "%s, line %d: %s; skipped%s",
+            file,
+            number,
+            error,
+            " (further ones only counted)" if report.num_bad_lines == _MAX_WARNINGS else "",
+          )
         continue
       seen.add(document_id)
       report.num_documents += 1
@@ -138,8 +154,10 @@ def read_jsonl(path: str, on_bad_line: str = "skip", max_documents: int | None =
       if max_documents and report.num_documents >= max_documents:
         return
   if not report.num_documents:
-    raise UserError(f"{path}: no documents ({report.num_bad_lines} malformed lines); "
-                    "every line needs at least an id and sections")
+    raise UserError(
+      f"{path}: no documents ({report.num_bad_lines} malformed lines); "
+      "every line needs at least an id and sections"
+    )
 
 
 def _iterate_lines(file: str) -> Iterator[tuple[int, bytes]]:
@@ -153,11 +171,13 @@ def _iterate_lines(file: str) -> Iterator[tuple[int, bytes]]:
         if line.strip():
           yield number, line
   except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-    raise UserError(f"{file}: broken gzip file after line {number} ({error}); "
-                    "copy or compress it again") from error
+    raise UserError(
+      f"{file}: broken gzip file after line {number} ({error}); copy or compress it again"
+    ) from error
   except OSError as error:
-    raise UserError(f"{file}: cannot be read ({error.strerror or error}); "
-                    "check the file and its permissions") from error
+    raise UserError(
+      f"{file}: cannot be read ({error.strerror or error}); check the file and its permissions"
+    ) from error
 
 
 def _load_record(line: bytes) -> dict:
@@ -209,12 +229,14 @@ def parse_record(record: dict) -> Document:
   if not isinstance(raw_abstract, list):
     raise ValueError("'abstract' should be a list of paragraphs")
   labels = _get(record, "abstract_labels", list, [])
-  if labels and (len(labels) != len(raw_abstract)
-                 or not all(isinstance(label, str) for label in labels)):
+  if labels and (
+    len(labels) != len(raw_abstract) or not all(isinstance(label, str) for label in labels)
+  ):
     raise ValueError("'abstract_labels' should be one string for each paragraph of the abstract")
   abstract = [_parse_paragraph(p, "a paragraph of the abstract") for p in raw_abstract]
-  labels = tuple(" ".join(_clean(label).split())
-                 for label, p in zip(labels, abstract, strict=False) if p)  # there may be none
+  labels = tuple(
+    " ".join(_clean(label).split()) for label, p in zip(labels, abstract, strict=False) if p
+  )  # there may be none
 
   summaries = {}
   for kind, raw in _get(record, "summaries", dict, {}).items():
@@ -223,10 +245,15 @@ def parse_record(record: dict) -> Document:
       summaries[kind] = summary
   is_pseudo = _get(record, "paragraphs_are", str, "").startswith("pseudo")
   return Document(
-      id=record["id"], title=" ".join(_clean(_get(record, "title", str, "")).split()),
-      sections=tuple(sections), abstract=tuple(p for p in abstract if p), abstract_labels=labels,
-      summaries=summaries, section_summaries=tuple(section_summaries),
-      paragraphs_are="pseudo" if is_pseudo else "source")
+    id=record["id"],
+    title=" ".join(_clean(_get(record, "title", str, "")).split()),
+    sections=tuple(sections),
+    abstract=tuple(p for p in abstract if p),
+    abstract_labels=labels,
+    summaries=summaries,
+    section_summaries=tuple(section_summaries),
+    paragraphs_are="pseudo" if is_pseudo else "source",
+  )
 
 
 def _get(record: dict, key: str, kind: type, default):

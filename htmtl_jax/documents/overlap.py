@@ -97,8 +97,9 @@ def compute_f_measure(overlap, candidate_length, reference_length):
   return 2.0 * overlap / np.maximum(np.asarray(candidate_length) + reference_length, 1)
 
 
-def compute_lcs_length(mask_of_id: dict[int, int], reference_length: int,
-                       candidate: Sequence[int]) -> int:
+def compute_lcs_length(
+  mask_of_id: dict[int, int], reference_length: int, candidate: Sequence[int]
+) -> int:
   """Length of the longest common subsequence, by one big-integer row.
 
   Source: Hyyrö 2004, bit-parallel LCS: V starts as ones; for each word with
@@ -128,7 +129,7 @@ def make_position_masks(reference: Sequence[int]) -> dict[int, int]:
 
 
 def find_best_by_rouge_l_recall(
-    reference: Sequence[int], candidates: Sequence[Sequence[int]], bounds: np.ndarray
+  reference: Sequence[int], candidates: Sequence[Sequence[int]], bounds: np.ndarray
 ) -> tuple[int, float]:
   """The candidate with the highest ROUGE-L recall of `reference`, the first of equals.
 
@@ -157,8 +158,9 @@ def find_best_by_rouge_l_recall(
   return best_index, best_length / max(len(reference), 1)
 
 
-def compute_rouge_1_centrality(sentences: Sequence[Sequence[int]],
-                               max_others: int | None = None) -> np.ndarray:
+def compute_rouge_1_centrality(
+  sentences: Sequence[Sequence[int]], max_others: int | None = None
+) -> np.ndarray:
   """Mean ROUGE-1 F of each sentence against the other sentences.
 
   Args:
@@ -180,8 +182,9 @@ def compute_rouge_1_centrality(sentences: Sequence[Sequence[int]],
   columns = np.full(int(used[-1]) + 1 if used.size else 1, -1, np.int64)
   columns[used] = np.arange(used.size)
   counts = count_ids(sentences, columns, used.size)
-  scores = compute_f_measure(compute_pairwise_overlap(counts, counts[others]),
-                             lengths[:, None], lengths[others][None, :])
+  scores = compute_f_measure(
+    compute_pairwise_overlap(counts, counts[others]), lengths[:, None], lengths[others][None, :]
+  )
   is_self = np.arange(num_sentences)[:, None] == others[None, :]
   scores[is_self] = 0.0
   return scores.sum(1) / np.maximum((~is_self).sum(1), 1)

@@ -31,12 +31,13 @@ IMPORTANCE_TEMPERATURE = 0.03
 
 # What the labels of structured abstracts and the headings of sections have in common.
 _ROLE_PATTERNS = {
-    role: re.compile(rf"\b(?:{words})", re.IGNORECASE) for role, words in {
-        "background": "background|introduction|rationale|context|objective|aim|purpose|motivation",
-        "methods": "method|material|design|experimental|procedure|patients and|subjects and",
-        "results": "result|finding|observation",
-        "conclusion": "conclusion|discussion|interpretation|significance|implication",
-    }.items()
+  role: re.compile(rf"\b(?:{words})", re.IGNORECASE)
+  for role, words in {
+    "background": "background|introduction|rationale|context|objective|aim|purpose|motivation",
+    "methods": "method|material|design|experimental|procedure|patients and|subjects and",
+    "results": "result|finding|observation",
+    "conclusion": "conclusion|discussion|interpretation|significance|implication",
+  }.items()
 }
 
 
@@ -188,17 +189,20 @@ class _Matcher:
     columns = np.full(num_ids, -1, np.int64)
     columns[:num_abstract_ids] = np.arange(num_abstract_ids)
     self._bounds = overlap.compute_pairwise_overlap(
-        overlap.count_ids(self._abstract, columns, num_abstract_ids),
-        overlap.count_ids(self._sources, columns, num_abstract_ids))
+      overlap.count_ids(self._abstract, columns, num_abstract_ids),
+      overlap.count_ids(self._sources, columns, num_abstract_ids),
+    )
 
   def find_section_of_sentence(self, index: int) -> int:
     """The position among `bodies` that holds the best sentence for abstract sentence `index`."""
     best, _ = overlap.find_best_by_rouge_l_recall(
-        self._abstract[index], self._sources, self._bounds[index])
+      self._abstract[index], self._sources, self._bounds[index]
+    )
     return int(np.searchsorted(self._starts, best, side="right")) - 1
 
-  def find_section_of_paragraph(self, index: int, label_roles: frozenset[str],
-                                section_roles: list[frozenset[str]]) -> int:
+  def find_section_of_paragraph(
+    self, index: int, label_roles: frozenset[str], section_roles: list[frozenset[str]]
+  ) -> int:
     """The position among `bodies` that paragraph `index` of the abstract matches best.
 
     Where headings name the same part of a paper as the label does, only those
@@ -214,13 +218,15 @@ class _Matcher:
       for i in range(self._first[index], self._first[index + 1]):
         sentence = self._abstract[i]
         _, recall = overlap.find_best_by_rouge_l_recall(
-            sentence, self._bodies[c], self._bounds[i, self._starts[c]:self._starts[c + 1]])
+          sentence, self._bodies[c], self._bounds[i, self._starts[c] : self._starts[c + 1]]
+        )
         covered[c] += recall * len(sentence)
     return int(np.argmax(covered))
 
 
 def compute_importance_labels(
-    document: Document, temperature: float = IMPORTANCE_TEMPERATURE) -> np.ndarray | None:
+  document: Document, temperature: float = IMPORTANCE_TEMPERATURE
+) -> np.ndarray | None:
   """Soft labels of sentence importance from the abstract.
 
   The gain of a body sentence is the mean of its ROUGE-1 F and ROUGE-2 F against
@@ -255,10 +261,13 @@ def compute_importance_labels(
   reference_pairs = reference[:-1] * len(ids) + reference[1:]
 
   f1 = overlap.compute_f_measure(
-      _compute_clipped_overlap(words, rows, len(encoded), reference), lengths, len(reference))
+    _compute_clipped_overlap(words, rows, len(encoded), reference), lengths, len(reference)
+  )
   f2 = overlap.compute_f_measure(
-      _compute_clipped_overlap(pairs, rows[1:][same_sentence], len(encoded), reference_pairs),
-      np.maximum(lengths - 1, 0), len(reference_pairs))
+    _compute_clipped_overlap(pairs, rows[1:][same_sentence], len(encoded), reference_pairs),
+    np.maximum(lengths - 1, 0),
+    len(reference_pairs),
+  )
   logits = (f1 + f2) / (2.0 * temperature)
   weights = np.exp(logits - logits.max())
   labels = np.zeros(len(places), np.float32)
@@ -266,8 +275,9 @@ def compute_importance_labels(
   return labels
 
 
-def _compute_clipped_overlap(keys: np.ndarray, rows: np.ndarray, num_rows: int,
-                             reference: np.ndarray) -> np.ndarray:
+def _compute_clipped_overlap(
+  keys: np.ndarray, rows: np.ndarray, num_rows: int, reference: np.ndarray
+) -> np.ndarray:
   """For each row, the sum over keys of min(count in the row, count in the reference).
 
   Args:

@@ -12,25 +12,30 @@ import sentencex
 
 # The last word of a piece, lower case, without its full stop -> the rule to ask.
 _RULE_OF_WORD = {
-    **dict.fromkeys("e.g eg i.e ie cf approx ca vs viz resp".split(), "always"),
-    **dict.fromkeys("fig figs eq eqs eqn eqns tab tabs sec secs sect sects ref refs ch chap thm "
-                    "prop def lem alg app append panel".split(), "label"),
-    **dict.fromkeys("suppl supp".split(), "supplement"),
-    **dict.fromkeys("p pp vol vols no nos nr art".split(), "number"),
-    **dict.fromkeys("al".split(), "et_al"),
-    **dict.fromkeys("etc sp spp subsp ssp var cv wt inc co ltd corp dept univ".split(), "lower"),
+  **dict.fromkeys("e.g eg i.e ie cf approx ca vs viz resp".split(), "always"),
+  **dict.fromkeys(
+    "fig figs eq eqs eqn eqns tab tabs sec secs sect sects ref refs ch chap thm "
+    "prop def lem alg app append panel".split(),
+    "label",
+  ),
+  **dict.fromkeys("suppl supp".split(), "supplement"),
+  **dict.fromkeys("p pp vol vols no nos nr art".split(), "number"),
+  **dict.fromkeys("al".split(), "et_al"),
+  **dict.fromkeys("etc sp spp subsp ssp var cv wt inc co ltd corp dept univ".split(), "lower"),
 }
 _LONGEST_WORD = max(map(len, _RULE_OF_WORD)) + 3  # with a bracket and the full stop
 
 # What a label looks like: 3, (1), [2], S2, 4a, A, IV, b; "@" and "<" start placeholders.
 _LABEL_START = re.compile(
-    r"[\d(\[@#<$]|[A-Z]{1,2}\.?\d|[A-Z](?![\w.'])|[IVXivx]+(?!\w)|[a-z](?!\w)")
+  r"[\d(\[@#<$]|[A-Z]{1,2}\.?\d|[A-Z](?![\w.'])|[IVXivx]+(?!\w)|[a-z](?!\w)"
+)
 _SUPPLEMENT_START = re.compile(r"fig|tab|mat|inf|data|movie|video|note|text|method|eq|sec", re.I)
 _CITATION_START = re.compile(r"[a-z\d(\[,;:]")
 _SPECIES_START = re.compile(r"[a-z]{2,}(?![\w-])")  # "aegypti", but neither "mRNA" nor "p53"
 _GENUS = re.compile(r"(?:^|[(\[/-])[A-Z][a-z]?\.$")  # "E.", "Ae."; also an initial
 _INITIALS = re.compile(
-    r"(?:^\s*(?:[A-Z]\.[\s-]*)*|\b[A-Z]\.[\s-]|\b(?:by|Dr\.|Prof\.|Mrs?\.|Ms\.) )[A-Z]\.\s*$")
+  r"(?:^\s*(?:[A-Z]\.[\s-]*)*|\b[A-Z]\.[\s-]|\b(?:by|Dr\.|Prof\.|Mrs?\.|Ms\.) )[A-Z]\.\s*$"
+)
 _LIST_MARKER = re.compile(r"\s*[(\[]?(?:\d{1,3}|[ivx]{1,4}|[a-zA-Z])[.)\]]+\s*$")
 _LONGEST_MARKER = 10
 _HAS_WORD = re.compile(r"\w")

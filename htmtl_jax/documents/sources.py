@@ -46,8 +46,9 @@ def open_corpus(data_config: Any) -> Corpus:
   """
   openers = {"synthetic": SyntheticCorpus, "jsonl": JsonlCorpus}
   if data_config.source not in openers:
-    raise UserError(f"unknown config.data.source {data_config.source!r}; "
-                    f"known: {', '.join(sorted(openers))}")
+    raise UserError(
+      f"unknown config.data.source {data_config.source!r}; known: {', '.join(sorted(openers))}"
+    )
   return openers[data_config.source](data_config)
 
 
@@ -69,7 +70,8 @@ class SyntheticCorpus:
     # A sample of the text, so that another generator gets another fingerprint.
     sample = synthetic.generate_document(0, "train", self._seed)
     self.fingerprint = _compute_fingerprint(
-        "synthetic", self._seed, self._counts, repr((sample.sections, sample.abstract)))
+      "synthetic", self._seed, self._counts, repr((sample.sections, sample.abstract))
+    )
 
   def iterate(self, split: str) -> Iterator[Document]:
     _check_split(split)
@@ -101,35 +103,51 @@ class JsonlCorpus:
     self._split_seed = int(data_config.split_seed)
     self._shares = (float(data_config.validation_share), float(data_config.test_share))
     if min(self._shares) < 0 or sum(self._shares) >= 1:
-      raise UserError("config.data.validation_share and test_share should be at least 0 and add up "
-                      f"to less than 1, got {self._shares[0]} and {self._shares[1]}")
+      raise UserError(
+        "config.data.validation_share and test_share should be at least 0 and add up "
+        f"to less than 1, got {self._shares[0]} and {self._shares[1]}"
+      )
     self._files = jsonl.list_files(self._path, self._exclude)
     self.report = jsonl.ReadReport()
     self.fingerprint = _compute_fingerprint(
-        "jsonl", [_summarize_file(f) for f in self._files], self._max_documents,
-        self._on_bad_line, self._split_seed, self._shares)
+      "jsonl",
+      [_summarize_file(f) for f in self._files],
+      self._max_documents,
+      self._on_bad_line,
+      self._split_seed,
+      self._shares,
+    )
 
   def iterate(self, split: str) -> Iterator[Document]:
     _check_split(split)
     self.report = jsonl.ReadReport()
     num_found = 0
     for document in jsonl.read_jsonl(
-        self._path, self._on_bad_line, self._max_documents, self.report, self._exclude,
-        select=lambda i: jsonl.assign_split(i, self._split_seed, *self._shares) == split):
+      self._path,
+      self._on_bad_line,
+      self._max_documents,
+      self.report,
+      self._exclude,
+      select=lambda i: jsonl.assign_split(i, self._split_seed, *self._shares) == split,
+    ):
       num_found += 1
       yield document
     if not num_found:
       remedy = "lower the two shares" if split == "train" else f"raise config.data.{split}_share"
-      raise UserError(f"{self._path}: none of the {self.report.num_documents} documents fell into "
-                      f"the {split} split; {remedy}, or give config.data.path more documents")
+      raise UserError(
+        f"{self._path}: none of the {self.report.num_documents} documents fell into "
+        f"the {split} split; {remedy}, or give config.data.path more documents"
+      )
 
   def documents(self, split: str) -> list[Document]:
     return list(self.iterate(split))
 
   def describe(self) -> str:
     limit = f", first {self._max_documents} documents" if self._max_documents else ""
-    return (f"{self._path}: {len(self._files)} files{limit}, {self._shares[0]:.1%} validation, "
-            f"{self._shares[1]:.1%} test, split seed {self._split_seed}")
+    return (
+      f"{self._path}: {len(self._files)} files{limit}, {self._shares[0]:.1%} validation, "
+      f"{self._shares[1]:.1%} test, split seed {self._split_seed}"
+    )
 
 
 def _summarize_file(file: str) -> list:

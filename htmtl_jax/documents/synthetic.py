@@ -27,75 +27,96 @@ _OPTIONAL_SHARE = 0.6  # of papers that have one of the optional sections
 _ABSTRACT_ORDER = ("background", "related", "method", "result", "limitation", "discussion")
 
 HEADINGS = {
-    "background": ("Introduction", "Background", "Motivation", "Aims and context"),
-    "method": ("Methods", "Materials and methods", "Experimental design", "Approach"),
-    "result": ("Results", "Findings", "Outcomes", "Measurements"),
-    "discussion": ("Discussion", "Interpretation", "Implications"),
-    "related": ("Related work", "Prior studies"),
-    "limitation": ("Limitations", "Threats to validity"),
+  "background": ("Introduction", "Background", "Motivation", "Aims and context"),
+  "method": ("Methods", "Materials and methods", "Experimental design", "Approach"),
+  "result": ("Results", "Findings", "Outcomes", "Measurements"),
+  "discussion": ("Discussion", "Interpretation", "Implications"),
+  "related": ("Related work", "Prior studies"),
+  "limitation": ("Limitations", "Threats to validity"),
 }
 CUES = {
-    "background": ("To this day,", "As is widely held,", "Historically,"),
-    "method": ("By protocol,", "In our setup,", "Following the plan,"),
-    "result": ("Strikingly,", "Notably,", "Above all,"),
-    "discussion": ("Taken together,", "In essence,", "All things considered,"),
-    "related": ("According to others,", "In prior reports,", "As others noted,"),
-    "limitation": ("Admittedly,", "With some caution,", "As a caveat,"),
+  "background": ("To this day,", "As is widely held,", "Historically,"),
+  "method": ("By protocol,", "In our setup,", "Following the plan,"),
+  "result": ("Strikingly,", "Notably,", "Above all,"),
+  "discussion": ("Taken together,", "In essence,", "All things considered,"),
+  "related": ("According to others,", "In prior reports,", "As others noted,"),
+  "limitation": ("Admittedly,", "With some caution,", "As a caveat,"),
 }
-NEUTRAL_OPENERS = ("", "", "In this case,", "For comparison,", "On average,", "Over time,",
-                   "At the same time,", "In most runs,")
+NEUTRAL_OPENERS = (
+  "",
+  "",
+  "In this case,",
+  "For comparison,",
+  "On average,",
+  "Over time,",
+  "At the same time,",
+  "In most runs,",
+)
 
 # The order of the four core sections varies, so that position does not name the role.
 _CORE_ORDERS = (
-    ("background", "method", "result", "discussion"),
-    ("background", "result", "discussion", "method"),
-    ("result", "discussion", "background", "method"),
-    ("method", "background", "result", "discussion"),
+  ("background", "method", "result", "discussion"),
+  ("background", "result", "discussion", "method"),
+  ("result", "discussion", "background", "method"),
+  ("method", "background", "result", "discussion"),
 )
 # Sentences of each paragraph, by number of sections: 44 or 45 sentences a paper, so that
 # papers are of nearly equal length and one bucket holds them with little padding.
 _PARAGRAPH_SIZES = {
-    4: ((4, 4, 3), (3, 4, 4), (5, 3, 3), (3, 5, 3)),
-    5: ((5, 4), (4, 5), (3, 3, 3)),
+  4: ((4, 4, 3), (3, 4, 4), (5, 3, 3), (3, 5, 3)),
+  5: ((5, 4), (4, 5), (3, 3, 3)),
 }
 _DECOYS = (5, 6)  # cue sentences of other families, per section
 
 _SYLLABLES = tuple(
-    "ba bel bi bron bu da del dor du dra fa fen fi fos ga gel gor gu ha hel hin jo ka kel kor "
-    "kra ku la lem lin lo lus ma mel mi mor na nel nok nu pa pel pir po ra rel ro rus sa sel "
-    "sim so ta tel tir tu va vel vor wen xi ya zan zel".split())
-_NOUNS = ("density", "growth", "signal", "yield", "mass", "width", "uptake", "drift", "noise",
-          "strength", "decay", "output")
+  "ba bel bi bron bu da del dor du dra fa fen fi fos ga gel gor gu ha hel hin jo ka kel kor "
+  "kra ku la lem lin lo lus ma mel mi mor na nel nok nu pa pel pir po ra rel ro rus sa sel "
+  "sim so ta tel tir tu va vel vor wen xi ya zan zel".split()
+)
+_NOUNS = (
+  "density",
+  "growth",
+  "signal",
+  "yield",
+  "mass",
+  "width",
+  "uptake",
+  "drift",
+  "noise",
+  "strength",
+  "decay",
+  "output",
+)
 _UNITS = ("percent", "grams", "hours", "volts", "points", "units", "meters", "degrees")
 _ADJECTIVES = ("cold", "dry", "bright", "mild", "heavy", "steady", "low", "rapid")
 _CONDITIONS = ("light", "stress", "soil", "flow", "pressure", "heat", "load", "shade")
 
 # One source wording, one short wording and one gist per variant of a fact.
 _SOURCE = (
-    "{a} raised the {noun} of {b} by {value} {unit} under {adjective} {condition}",
-    "with {adjective} {condition} the {noun} of {b} fell by {value} {unit} after {a}",
-    "the {noun} of {b} reached {value} {unit} once {a} met {adjective} {condition}",
-    "in {adjective} {condition} {a} kept the {noun} of {b} at {value} {unit}",
+  "{a} raised the {noun} of {b} by {value} {unit} under {adjective} {condition}",
+  "with {adjective} {condition} the {noun} of {b} fell by {value} {unit} after {a}",
+  "the {noun} of {b} reached {value} {unit} once {a} met {adjective} {condition}",
+  "in {adjective} {condition} {a} kept the {noun} of {b} at {value} {unit}",
 )
 _SHORT = (
-    "{a} raises {b} {noun} by {value} {unit}",
-    "{a} lowers {b} {noun} by {value} {unit}",
-    "{a} brings {b} {noun} to {value} {unit}",
-    "{a} holds {b} {noun} at {value} {unit}",
+  "{a} raises {b} {noun} by {value} {unit}",
+  "{a} lowers {b} {noun} by {value} {unit}",
+  "{a} brings {b} {noun} to {value} {unit}",
+  "{a} holds {b} {noun} at {value} {unit}",
 )
 _GIST = (
-    "In short, {value} {unit} more {noun} for {b} through {a}.",
-    "In short, {value} {unit} less {noun} for {b} through {a}.",
-    "In short, {value} {unit} of {noun} for {b} through {a}.",
-    "In short, a stable {value} {unit} of {noun} for {b} through {a}.",
+  "In short, {value} {unit} more {noun} for {b} through {a}.",
+  "In short, {value} {unit} less {noun} for {b} through {a}.",
+  "In short, {value} {unit} of {noun} for {b} through {a}.",
+  "In short, a stable {value} {unit} of {noun} for {b} through {a}.",
 )
 _SUMMARY_FRAMES = {
-    "background": "It was unclear whether {}.",
-    "method": "We tested if {}.",
-    "result": "We found that {}.",
-    "discussion": "This suggests that {}.",
-    "related": "Earlier work says {}.",
-    "limitation": "It is uncertain that {}.",
+  "background": "It was unclear whether {}.",
+  "method": "We tested if {}.",
+  "result": "We found that {}.",
+  "discussion": "This suggests that {}.",
+  "related": "Earlier work says {}.",
+  "limitation": "It is uncertain that {}.",
 }
 
 
@@ -158,10 +179,15 @@ class _Words:
   def draw_fact(self) -> _Fact:
     choice = self._rng.choice
     return _Fact(
-        variant=self._rng.randrange(len(_SOURCE)), a=self._draw_new(self._make_name),
-        b=self._draw_new(self._make_name), noun=choice(_NOUNS),
-        value=self._draw_new(self._make_value), unit=choice(_UNITS),
-        adjective=choice(_ADJECTIVES), condition=choice(_CONDITIONS))
+      variant=self._rng.randrange(len(_SOURCE)),
+      a=self._draw_new(self._make_name),
+      b=self._draw_new(self._make_name),
+      noun=choice(_NOUNS),
+      value=self._draw_new(self._make_value),
+      unit=choice(_UNITS),
+      adjective=choice(_ADJECTIVES),
+      condition=choice(_CONDITIONS),
+    )
 
 
 def _draw_roles(rng: random.Random) -> list[str]:
@@ -222,14 +248,16 @@ def generate_document(index: int, split: str, seed: int) -> Document:
 
   result = facts["result"]
   return Document(
-      id=f"synthetic-{split}-{seed}-{index:06d}",
-      title=result.fill("The {noun} of {b} under {adjective} {condition}"),
-      sections=tuple(sections),
-      abstract=(
-          tuple(facts[role].summary_sentence(role) for role in _ABSTRACT_ORDER if role in facts),),
-      summaries={"one_sentence": (result.gist_sentence(),)},
-      section_summaries=tuple((facts[role].summary_sentence(role),) for role in roles),
-      planted=frozenset(planted))
+    id=f"synthetic-{split}-{seed}-{index:06d}",
+    title=result.fill("The {noun} of {b} under {adjective} {condition}"),
+    sections=tuple(sections),
+    abstract=(
+      tuple(facts[role].summary_sentence(role) for role in _ABSTRACT_ORDER if role in facts),
+    ),
+    summaries={"one_sentence": (result.gist_sentence(),)},
+    section_summaries=tuple((facts[role].summary_sentence(role),) for role in roles),
+    planted=frozenset(planted),
+  )
 
 
 def generate_corpus(split: str, count: int, seed: int) -> list[Document]:

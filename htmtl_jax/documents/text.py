@@ -22,17 +22,49 @@ TEXT_SUFFIXES = (".txt", ".text", "")
 KNOWN_SUFFIXES = (".md", ".markdown", ".txt", ".text")
 
 _NUMBERING = re.compile(
-    r"^(?:section\s+)?(?:(\d+(?:\.\d+)*)\.?|[IVX]+\.|[A-Z]\.)\s+", re.IGNORECASE)
+  r"^(?:section\s+)?(?:(\d+(?:\.\d+)*)\.?|[IVX]+\.|[A-Z]\.)\s+", re.IGNORECASE
+)
 _ABSTRACT_NAMES = frozenset(("abstract", "summary"))
-_LEFT_OUT = re.compile(r"(?:references|bibliography|works cited|literature cited|reference list"
-                       r"|acknowledge?ments?)$")
-_KNOWN_HEADINGS = frozenset((
-    "abstract", "summary", "introduction", "background", "motivation", "related work", "methods",
-    "method", "methodology", "materials and methods", "material and methods", "model", "approach",
-    "experiments", "experimental setup", "results", "findings", "results and discussion",
-    "evaluation", "discussion", "limitations", "conclusion", "conclusions",
-    "discussion and conclusions", "future work", "references", "bibliography",
-    "acknowledgments", "acknowledgements", "acknowledgment", "acknowledgement", "appendix"))
+_LEFT_OUT = re.compile(
+  r"(?:references|bibliography|works cited|literature cited|reference list"
+  r"|acknowledge?ments?)$"
+)
+_KNOWN_HEADINGS = frozenset(
+  (
+    "abstract",
+    "summary",
+    "introduction",
+    "background",
+    "motivation",
+    "related work",
+    "methods",
+    "method",
+    "methodology",
+    "materials and methods",
+    "material and methods",
+    "model",
+    "approach",
+    "experiments",
+    "experimental setup",
+    "results",
+    "findings",
+    "results and discussion",
+    "evaluation",
+    "discussion",
+    "limitations",
+    "conclusion",
+    "conclusions",
+    "discussion and conclusions",
+    "future work",
+    "references",
+    "bibliography",
+    "acknowledgments",
+    "acknowledgements",
+    "acknowledgment",
+    "acknowledgement",
+    "appendix",
+  )
+)
 _MAX_HEADING_WORDS = 12
 _MAX_TITLE_WORDS = 30
 
@@ -73,8 +105,11 @@ def _assemble(blocks: list[_Block], title: str, document_id: str) -> Document:
   if abstract and not any(paragraphs for _, paragraphs in sections):
     sections, abstract = [("Abstract", abstract)] + sections, []
   return Document(
-      id=document_id, title=title, abstract=tuple(abstract),
-      sections=tuple(Section(h, tuple(p)) for h, p in sections if h or p))
+    id=document_id,
+    title=title,
+    abstract=tuple(abstract),
+    sections=tuple(Section(h, tuple(p)) for h, p in sections if h or p),
+  )
 
 
 def _with_body(document: Document, headings: list[str]) -> Document:
@@ -113,8 +148,12 @@ def _read_markdown_blocks(text: str) -> list[_Block]:
       heading_level = 0
     elif token.type in ("table_open", "table_close"):
       table_depth += token.nesting
-    elif token.type in ("bullet_list_open", "ordered_list_open", "bullet_list_close",
-                        "ordered_list_close"):
+    elif token.type in (
+      "bullet_list_open",
+      "ordered_list_open",
+      "bullet_list_close",
+      "ordered_list_close",
+    ):
       list_depth += token.nesting
       if not list_depth and items:  # a whole list, its items one after the other
         blocks[-1].paragraphs.append(tuple(items))
@@ -151,7 +190,7 @@ def parse_markdown(text: str, id: str) -> Document:  # pylint: disable=redefined
   title, text = "", text.replace("\r\n", "\n").replace("\r", "\n")
   front = _FRONT_MATTER.match(text)
   if front:
-    text = text[front.end():]
+    text = text[front.end() :]
     found = _FRONT_TITLE.search(front.group(1) or "")
     title = found.group(1).strip().strip("'\"") if found else ""
   blocks = _read_markdown_blocks(text)
@@ -181,7 +220,7 @@ def _guess_heading_level(line: str, stands_alone: bool) -> int:
   letters = [c for c in line if c.isalpha()]
   if len(letters) > 3 and line.upper() == line and line.lower() != line:
     return level
-  rest = line[numbering.end():] if numbering else ""
+  rest = line[numbering.end() :] if numbering else ""
   if stands_alone and numbering and numbering.group(1) and rest[:1].isupper():
     return level
   return 0
@@ -207,8 +246,9 @@ def parse_plain_text(text: str, id: str) -> Document:  # pylint: disable=redefin
   for position, lines in enumerate(chunks):
     # A numbered line before text is a heading if it ends well before the text does;
     # otherwise it is the first line of a wrapped paragraph, or of a list.
-    stands_alone = len(lines) == 1 or (len(lines[0]) < 0.6 * len(lines[1])
-                                       and not _NUMBERING.match(lines[1].strip()))
+    stands_alone = len(lines) == 1 or (
+      len(lines[0]) < 0.6 * len(lines[1]) and not _NUMBERING.match(lines[1].strip())
+    )
     level = _guess_heading_level(lines[0], stands_alone)
     line = " ".join(lines[0].split())
     if position == 0 and len(chunks) > 1 and len(lines) <= 2:
@@ -257,8 +297,9 @@ def read_paper(path: str) -> Document:
   stem, suffix = os.path.splitext(name)
   suffix = suffix.lower()
   if suffix not in MARKDOWN_SUFFIXES + TEXT_SUFFIXES:
-    raise UserError(f"{path}: unknown suffix {suffix!r}; "
-                    f"known: {', '.join(KNOWN_SUFFIXES)}, or none")
+    raise UserError(
+      f"{path}: unknown suffix {suffix!r}; known: {', '.join(KNOWN_SUFFIXES)}, or none"
+    )
   try:
     with open(path, "rb") as handle:
       text = _decode(handle.read(), path)
@@ -282,11 +323,13 @@ def read_papers(path: str) -> list[Document]:
   path = os.path.expanduser(str(path))
   if not os.path.isdir(path):
     return [read_paper(path)]
-  names = sorted(n for n in os.listdir(path)
-                 if not n.startswith(".") and n.lower().endswith(KNOWN_SUFFIXES))
+  names = sorted(
+    n for n in os.listdir(path) if not n.startswith(".") and n.lower().endswith(KNOWN_SUFFIXES)
+  )
   if not names:
-    raise UserError(f"{path}: no papers in this folder; "
-                    f"known suffixes: {', '.join(KNOWN_SUFFIXES)}")
+    raise UserError(
+      f"{path}: no papers in this folder; known suffixes: {', '.join(KNOWN_SUFFIXES)}"
+    )
   documents, used, failures = [], set(), []
   for name in names:
     try:

@@ -59,7 +59,7 @@ def body_scores(document: Document, scores: np.ndarray) -> np.ndarray:
 
 
 def select_within_budget(
-    order: Sequence[int], lengths: Sequence[int], word_budget: float
+  order: Sequence[int], lengths: Sequence[int], word_budget: float
 ) -> list[int]:
   """Takes sentences in order until the budget of words is reached.
 
@@ -87,8 +87,12 @@ def select_within_budget(
 
 
 def _select(
-    sentences: list[str], scores: np.ndarray, level: str, word_budget: float,
-    mmr: bool, trade_off: float,
+  sentences: list[str],
+  scores: np.ndarray,
+  level: str,
+  word_budget: float,
+  mmr: bool,
+  trade_off: float,
 ) -> list[str]:
   """The chosen ones of these sentences, in order."""
   if not sentences:
@@ -105,13 +109,13 @@ def _select(
 
 
 def extract(
-    system_scores: Scorer | np.ndarray,
-    document: Document,
-    level: str,
-    word_budget: float,
-    eligible: Sequence[int],
-    mmr: bool = False,
-    trade_off: float = 0.7,
+  system_scores: Scorer | np.ndarray,
+  document: Document,
+  level: str,
+  word_budget: float,
+  eligible: Sequence[int],
+  mmr: bool = False,
+  trade_off: float = 0.7,
 ) -> Pieces:
   """An extractive summary of one document at one level.
 
@@ -141,8 +145,8 @@ def extract(
   scores = None if callable(system_scores) else np.asarray(system_scores, np.float64)
   if scores is not None and (scores.shape != (len(places),) or not np.isfinite(scores).all()):
     raise ValueError(
-        f"{document.id}: scores of shape {scores.shape} for {len(places)} body sentences,"
-        f" {int((~np.isfinite(scores)).sum())} of them not finite"
+      f"{document.id}: scores of shape {scores.shape} for {len(places)} body sentences,"
+      f" {int((~np.isfinite(scores)).sum())} of them not finite"
     )
   if level == "section":
     groups = [[i for i, p in enumerate(places) if p.section == c] for c in eligible]
@@ -158,11 +162,11 @@ def extract(
 
 
 def oracle_summary(
-    document: Document,
-    references: Mapping[str, Reference],
-    level: str,
-    eligible: Sequence[int],
-    max_sentences: int | None = None,
+  document: Document,
+  references: Mapping[str, Reference],
+  level: str,
+  eligible: Sequence[int],
+  max_sentences: int | None = None,
 ) -> Pieces:
   """What greedy extraction could score at one level, knowing its reference.
 
@@ -188,7 +192,7 @@ def oracle_summary(
   if level == "section":
     if len(reference.pieces) != len(eligible):
       raise ValueError(
-          f"{document.id}: {len(reference.pieces)} reference pieces for {len(eligible)} sections"
+        f"{document.id}: {len(reference.pieces)} reference pieces for {len(eligible)} sections"
       )
     groups = [[p.text for p in places if p.section == c] for c in eligible]
     texts = ["\n".join(piece.sentences) for piece in reference.pieces]
@@ -197,6 +201,6 @@ def oracle_summary(
     texts = [reference.text]
   limit = 1 if level == "sentence" else max_sentences
   return [
-      [group[i] for i in greedy_oracle(group, text, limit)]
-      for group, text in zip(groups, texts, strict=True)
+    [group[i] for i in greedy_oracle(group, text, limit)]
+    for group, text in zip(groups, texts, strict=True)
   ]

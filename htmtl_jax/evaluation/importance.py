@@ -15,7 +15,7 @@ from htmtl_jax.evaluation.oracle import greedy_oracle
 
 
 def sentence_auc(
-    importance: np.ndarray, planted: np.ndarray, is_heading: np.ndarray | None = None
+  importance: np.ndarray, planted: np.ndarray, is_heading: np.ndarray | None = None
 ) -> float | None:
   """Area under the ROC curve of one document's sentence importance.
 
@@ -74,14 +74,13 @@ def planted_labels(document: Document) -> np.ndarray | None:
   if document.planted is None:
     return None
   return np.array(
-      [(p.section, p.paragraph, p.sentence) in document.planted
-       for p in iterate_sentences(document)],
-      bool,
+    [(p.section, p.paragraph, p.sentence) in document.planted for p in iterate_sentences(document)],
+    bool,
   )
 
 
 def oracle_labels(
-    document: Document, reference: str, max_sentences: int | None = None
+  document: Document, reference: str, max_sentences: int | None = None
 ) -> np.ndarray:
   """Sentences that the greedy oracle takes against a reference.
 

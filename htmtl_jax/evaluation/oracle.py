@@ -12,13 +12,11 @@ import numpy as np
 
 
 def _ngram_counts(sentences: Sequence[list[str]], n: int) -> Counter:
-  return Counter(
-      gram for s in sentences for gram in zip(*(s[k:] for k in range(n)), strict=False)
-  )
+  return Counter(gram for s in sentences for gram in zip(*(s[k:] for k in range(n)), strict=False))
 
 
 def _count_matrix(
-    sentences: Sequence[list[str]], reference: Counter, n: int
+  sentences: Sequence[list[str]], reference: Counter, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """([S, R] counts of the reference's n-grams, [S] n-grams of any kind)."""
   ids = {gram: i for i, gram in enumerate(reference)}
@@ -34,7 +32,7 @@ def _count_matrix(
 
 
 def greedy_oracle(
-    sentences: Sequence[str], reference_text: str, max_sentences: int | None = None
+  sentences: Sequence[str], reference_text: str, max_sentences: int | None = None
 ) -> list[int]:
   """Adds the sentence that most raises ROUGE-1 F + ROUGE-2 F, until none does.
 
@@ -63,10 +61,14 @@ def greedy_oracle(
   for n in (1, 2):
     reference_counts = _ngram_counts(reference, n)
     counts, totals = _count_matrix(words, reference_counts, n)
-    grams.append((
-        counts, totals, np.fromiter(reference_counts.values(), np.int32, len(reference_counts)),
+    grams.append(
+      (
+        counts,
+        totals,
+        np.fromiter(reference_counts.values(), np.int32, len(reference_counts)),
         reference_counts.total(),
-    ))
+      )
+    )
   covered = [np.zeros(g[2].shape, np.int32) for g in grams]
   length = [0, 0]
   chosen: list[int] = []

@@ -43,8 +43,8 @@ def tfidf_vectors(sentences: Sequence[str]) -> sparse.csr_array:
   num_sentences = len(lengths)
   offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
   counts = sparse.csr_array(
-      (np.ones(len(columns)), np.asarray(columns, np.int64), offsets),
-      shape=(num_sentences, max(len(vocabulary), 1)),
+    (np.ones(len(columns)), np.asarray(columns, np.int64), offsets),
+    shape=(num_sentences, max(len(vocabulary), 1)),
   )
   counts.sum_duplicates()
   document_frequency = np.bincount(counts.indices, minlength=counts.shape[1])
@@ -84,11 +84,11 @@ def _similarity_graph(vectors: sparse.csr_array, threshold: float) -> sparse.csr
 
 
 def lexrank_scores(
-    sentences: Sequence[str],
-    threshold: float = 0.1,
-    damping: float = 0.85,
-    tolerance: float = 1e-8,
-    max_iterations: int = 200,
+  sentences: Sequence[str],
+  threshold: float = 0.1,
+  damping: float = 0.85,
+  tolerance: float = 1e-8,
+  max_iterations: int = 200,
 ) -> np.ndarray:
   """Continuous LexRank: the stationary distribution of a walk between sentences.
 
@@ -137,10 +137,10 @@ def rank_order(scores: np.ndarray) -> list[int]:
 
 
 def mmr_order(
-    scores: np.ndarray,
-    sentences: Sequence[str],
-    trade_off: float = 0.7,
-    limit: int | None = None,
+  scores: np.ndarray,
+  sentences: Sequence[str],
+  trade_off: float = 0.7,
+  limit: int | None = None,
 ) -> list[int]:
   """Ranks sentences by maximal marginal relevance: important, and not yet said.
 

@@ -66,8 +66,8 @@ def _check_pairs(pairs: Sequence[SummaryPair]) -> dict[str, tuple[str, ...]]:
       if named is not None and set(named) != set(expected):
         # Means over different documents would not be comparable.
         raise ValueError(
-            f"{pair.id}: at the {pair.level} level its systems are {sorted(named)},"
-            f" those of other documents {sorted(expected)}"
+          f"{pair.id}: at the {pair.level} level its systems are {sorted(named)},"
+          f" those of other documents {sorted(expected)}"
         )
   return systems
 
@@ -92,14 +92,14 @@ def _blocks(pairs: Sequence[SummaryPair]) -> dict[str, list[SummaryPair]]:
 
 
 def compute_results(
-    pairs: Sequence[SummaryPair],
-    step: int,
-    split: str,
-    importance: Mapping[str, Any] | None = None,
-    processes: int = 1,
-    bootstrap_samples: int = 1000,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+  pairs: Sequence[SummaryPair],
+  step: int,
+  split: str,
+  importance: Mapping[str, Any] | None = None,
+  processes: int = 1,
+  bootstrap_samples: int = 1000,
+  seed: int = 0,
+  progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
   """Scores every system on every document and sums up.
 
@@ -133,11 +133,13 @@ def compute_results(
   blocks = _blocks(pairs)
   # One flat list, so that a process pool starts once.
   jobs = [
-      (key, name, pair)
-      for key, block in blocks.items() for name in systems_of[block[0].level] for pair in block
+    (key, name, pair)
+    for key, block in blocks.items()
+    for name in systems_of[block[0].level]
+    for pair in block
   ]
   scores = rouge.score_all(
-      [(pair.reference, pair.systems[name]) for _, name, pair in jobs], processes, progress
+    [(pair.reference, pair.systems[name]) for _, name, pair in jobs], processes, progress
   )
   systems: dict[str, dict[str, Any]] = {}
   start = 0
@@ -147,24 +149,25 @@ def compute_results(
       systems.setdefault(name, {})[key] = rouge.summarise(own, bootstrap_samples, seed)
       start += len(block)
   rows = [
-      {"id": pair.id, "level": key, "system": name}
-      | {metric: float(values[i]) for metric, values in scores.items()}
-      for i, (key, name, pair) in enumerate(jobs)
+    {"id": pair.id, "level": key, "system": name}
+    | {metric: float(values[i]) for metric, values in scores.items()}
+    for i, (key, name, pair) in enumerate(jobs)
   ]
   return {
-      "step": step,
-      "split": split,
-      "documents": len({pair.id for pair in pairs}),
-      "systems": systems,
-      "importance": None if importance is None else dict(importance),
-      "reference_kinds": {
-          level: dict(sorted(Counter(p.reference_kind for p in blocks[level]).items()))
-          for level in LEVELS if level in blocks
-      },
-      "documents_per_level": {key: len(block) for key, block in blocks.items()},
-      "seed": seed,
-      "bootstrap_samples": bootstrap_samples,
-      "scores": rows,
+    "step": step,
+    "split": split,
+    "documents": len({pair.id for pair in pairs}),
+    "systems": systems,
+    "importance": None if importance is None else dict(importance),
+    "reference_kinds": {
+      level: dict(sorted(Counter(p.reference_kind for p in blocks[level]).items()))
+      for level in LEVELS
+      if level in blocks
+    },
+    "documents_per_level": {key: len(block) for key, block in blocks.items()},
+    "seed": seed,
+    "bootstrap_samples": bootstrap_samples,
+    "scores": rows,
   }
 
 
@@ -202,7 +205,7 @@ def _dump(value: Any, indent: int | None = None) -> str:
 
 
 def write_results(
-    directory: str | os.PathLike, results: Mapping[str, Any], pairs: Iterable[SummaryPair]
+  directory: str | os.PathLike, results: Mapping[str, Any], pairs: Iterable[SummaryPair]
 ) -> None:
   """Writes results.json, predictions.jsonl and scores.jsonl, each atomically.
 
@@ -216,14 +219,16 @@ def write_results(
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   predictions = (
-      _dump({
-          "id": pair.id,
-          "level": pair.level,
-          "reference": pair.reference,
-          "reference_kind": pair.reference_kind,
-          "systems": dict(pair.systems),
-      })
-      for pair in pairs
+    _dump(
+      {
+        "id": pair.id,
+        "level": pair.level,
+        "reference": pair.reference,
+        "reference_kind": pair.reference_kind,
+        "systems": dict(pair.systems),
+      }
+    )
+    for pair in pairs
   )
   _write_atomically(directory / "predictions.jsonl", predictions)
   _write_atomically(directory / "scores.jsonl", map(_dump, results.get("scores", ())))

@@ -86,12 +86,12 @@ def score_pair_in_full(reference: str, prediction: str) -> dict[str, dict[str, f
   """
   scores = _scorer().score(reference, prediction)
   return {
-      metric: {
-          "precision": 100.0 * scores[metric].precision,
-          "recall": 100.0 * scores[metric].recall,
-          "f": 100.0 * scores[metric].fmeasure,
-      }
-      for metric in METRICS
+    metric: {
+      "precision": 100.0 * scores[metric].precision,
+      "recall": 100.0 * scores[metric].recall,
+      "f": 100.0 * scores[metric].fmeasure,
+    }
+    for metric in METRICS
   }
 
 
@@ -105,9 +105,9 @@ def _score_row(pair: tuple[str, str]) -> tuple[float, ...]:
 
 
 def score_all(
-    pairs: Sequence[tuple[str, str]],
-    processes: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+  pairs: Sequence[tuple[str, str]],
+  processes: int = 1,
+  progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
   """F of every metric for every (reference, prediction), 0 to 100.
 
@@ -146,7 +146,7 @@ def score_all(
 
 
 def bootstrap_interval(
-    scores: np.ndarray, samples: int = 1000, seed: int = 0, confidence: float = 0.95
+  scores: np.ndarray, samples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> tuple[float, float]:
   """Percentile bootstrap interval of the mean over documents.
 
@@ -186,7 +186,7 @@ def bootstrap_interval(
 
 
 def summarise(
-    scores: Mapping[str, np.ndarray], samples: int = 1000, seed: int = 0
+  scores: Mapping[str, np.ndarray], samples: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, float]]:
   """Mean and 95% interval of every metric.
 

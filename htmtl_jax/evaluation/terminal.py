@@ -15,10 +15,10 @@ from htmtl_jax.levels import LEVELS
 _TWO_COLUMNS_FROM = 100  # characters; two narrower columns are hard to read
 _GUTTER = " | "
 _LABELS = {
-    "sentence": "one sentence",
-    "paragraph": "one paragraph",
-    "section": "section by section",
-    "section_without_fillers": "section by section, without fillers",
+  "sentence": "one sentence",
+  "paragraph": "one paragraph",
+  "section": "section by section",
+  "section_without_fillers": "section by section, without fillers",
 }
 
 
@@ -41,9 +41,9 @@ def render_table(results: Mapping[str, Any]) -> str:
   keys = [k for k in _LABELS if any(k in levels for levels in systems.values())]
   width = max([len(name) for name in systems] + [len("system")])
   lines = [
-      f"ROUGE F on the {results['split']} split, step {results['step']},"
-      f" {_plural(results['documents'], 'document')};"
-      " ± is half the 95% bootstrap interval"
+    f"ROUGE F on the {results['split']} split, step {results['step']},"
+    f" {_plural(results['documents'], 'document')};"
+    " ± is half the 95% bootstrap interval"
   ]
   for key in keys:
     level = "section" if key.startswith("section") else key
@@ -54,8 +54,8 @@ def render_table(results: Mapping[str, Any]) -> str:
     named = [(name, levels[key]) for name, levels in systems.items() if key in levels]
     for name, scores in sorted(named, key=lambda item: (-item[1]["rouge2"]["f"], item[0])):
       cells = [
-          f"{s['f']:.1f} ± {(s['high'] - s['low']) / 2.0:4.1f}"
-          for s in (scores[metric] for metric in METRICS)
+        f"{s['f']:.1f} ± {(s['high'] - s['low']) / 2.0:4.1f}"
+        for s in (scores[metric] for metric in METRICS)
       ]
       lines.append("  " + name.ljust(width) + "".join(cell.rjust(15) for cell in cells))
   importance = results.get("importance")
@@ -63,10 +63,13 @@ def render_table(results: Mapping[str, Any]) -> str:
     truth = {"planted": "the planted sentences", "oracle": "the oracle's sentences"}
     labels = truth.get(importance["labels"], str(importance["labels"]))
     trained = "with" if importance["supervised"] else "without"
-    lines += ["", (
+    lines += [
+      "",
+      (
         f"importance finds {labels} with AUC {importance['sentence_auc']:.3f},"
         f" trained {trained} importance labels"
-    )]
+      ),
+    ]
   return "\n".join(lines)
 
 
@@ -82,9 +85,9 @@ def _wrap(text: str, width: int) -> list[str]:
     return ["(empty)"]
   first, rest = ("- ", "  ") if len(sentences) > 1 else ("", "")
   return [
-      line
-      for sentence in sentences
-      for line in textwrap.wrap(sentence, width, initial_indent=first, subsequent_indent=rest)
+    line
+    for sentence in sentences
+    for line in textwrap.wrap(sentence, width, initial_indent=first, subsequent_indent=rest)
   ]
 
 
@@ -104,10 +107,10 @@ def _stacked(blocks: Sequence[tuple[str, list[str]]]) -> list[str]:
 
 
 def render_examples(
-    pairs: Sequence[SummaryPair],
-    systems: Sequence[str] = ("htmtl",),
-    count: int = 1,
-    width: int | None = None,
+  pairs: Sequence[SummaryPair],
+  systems: Sequence[str] = ("htmtl",),
+  count: int = 1,
+  width: int | None = None,
 ) -> str:
   """Summaries beside their references, for reading.
 

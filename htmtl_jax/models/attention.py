@@ -23,7 +23,9 @@ def attention_weights(query, key, *, mask=None, bias=None) -> jax.Array:
     bias: [..., q, k] float32 added to the scores, or None.
   """
   scale = query.shape[-1] ** -0.5
-  scores = jnp.einsum("...qhe,...khe->...hqk", query, key, preferred_element_type=jnp.float32) * scale
+  scores = (
+    jnp.einsum("...qhe,...khe->...hqk", query, key, preferred_element_type=jnp.float32) * scale
+  )
   if bias is not None:
     scores = scores + bias[..., None, :, :]
   if mask is not None:
@@ -54,7 +56,10 @@ class RowAttention(nn.Module):
     config = self.config
     h = RMSNorm(config, name="norm")(x)
     qkv = dense(
-        (3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config, name="qkv"
+      (3, config.num_heads, config.head_width),
+      ("embed", "qkv", "heads", "head_dim"),
+      config,
+      name="qkv",
     )(h)  # [B, r, w, 3, H, E]
     query, key, value = (qkv[..., i, :, :] for i in range(3))
     if positions is not None:
@@ -103,13 +108,17 @@ class AttentionPool(nn.Module):
   def __call__(self, x, places):
     config = self.config
     h = RMSNorm(config, name="norm")(x)
-    logits = dense(config.num_heads, ("embed", "heads"), config, name="query")(h).astype(jnp.float32)
+    logits = dense(config.num_heads, ("embed", "heads"), config, name="query")(h).astype(
+      jnp.float32
+    )
     value = dense(
-        (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config, name="value"
+      (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config, name="value"
     )(h)
     belongs = places > 0  # [B, r, w, k]
     among = jnp.where(belongs[..., None], logits[..., None, :], NEGATIVE)  # [B, r, w, k, H]
     weights = jnp.where(belongs[..., None], jax.nn.softmax(among, axis=2), 0.0)
     pooled = jnp.einsum("brwkh,brwhe->brkhe", weights.astype(value.dtype), value)
-    pooled = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(pooled)
+    pooled = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(
+      pooled
+    )
     return pooled.reshape(pooled.shape[0], -1, config.width)

@@ -39,21 +39,31 @@ class ModelConfig:
   query_chunk: int = 256
 
   def __post_init__(self):
+    for name in (
+      "width",
+      "num_heads",
+      "mlp_width",
+      "decoder_layers",
+      "max_positions",
+      "query_chunk",
+    ):
+      if getattr(self, name) < 1:
+        raise UserError(f"config.model.{name}: {getattr(self, name)} must be at least 1")
     if self.width % self.num_heads or (self.width // self.num_heads) % 2:
       raise UserError(
-          f"config.model: width {self.width} must be num_heads {self.num_heads} times an even number"
+        f"config.model: width {self.width} must be num_heads {self.num_heads} times an even number"
       )
     for name, value, known in (
-        ("memory", self.memory, MEMORIES),
-        ("decoder_stacks", self.decoder_stacks, STACKS),
-        ("remat", self.remat, REMATS),
-        ("dtype", self.dtype, ("float32", "bfloat16")),
+      ("memory", self.memory, MEMORIES),
+      ("decoder_stacks", self.decoder_stacks, STACKS),
+      ("remat", self.remat, REMATS),
+      ("dtype", self.dtype, ("float32", "bfloat16")),
     ):
       if value not in known:
         raise UserError(f"config.model.{name}: {value!r} is not one of {', '.join(known)}")
     if self.copy and self.memory == "segments":
       raise UserError(
-          "config.model: copy needs token states in the memory; set copy=False or memory='all'"
+        "config.model: copy needs token states in the memory; set copy=False or memory='all'"
       )
 
   @property

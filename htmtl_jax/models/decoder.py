@@ -19,7 +19,16 @@ from htmtl_jax.layout import Targets
 from htmtl_jax.levels import NUM_LEVELS
 from htmtl_jax.models.attention import attend, attention_weights
 from htmtl_jax.models.config import ModelConfig
-from htmtl_jax.models.layers import Mlp, RMSNorm, TokenShift, dense, previous_in_row, rematerialise, rotate, scan_layers
+from htmtl_jax.models.layers import (
+  Mlp,
+  RMSNorm,
+  TokenShift,
+  dense,
+  previous_in_row,
+  rematerialise,
+  rotate,
+  scan_layers,
+)
 from htmtl_jax.models.memory import Memory
 from htmtl_jax.models.rows import EXACT
 
@@ -68,7 +77,9 @@ class SelfAttention(nn.Module):
   def setup(self):
     config = self.config
     self.norm = RMSNorm(config)
-    self.qkv = dense((3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config)
+    self.qkv = dense(
+      (3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config
+    )
     self.out = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2)
     self.drop = nn.Dropout(config.dropout)
 
@@ -87,7 +98,9 @@ class SelfAttention(nn.Module):
     query, key, value = self._project(x, jnp.full(x.shape[:2], position))
     start = (layer, 0, 0, position, 0, 0)
     keys = jax.lax.dynamic_update_slice(keys, key[None, :, :, None].astype(keys.dtype), start)
-    values = jax.lax.dynamic_update_slice(values, value[None, :, :, None].astype(values.dtype), start)
+    values = jax.lax.dynamic_update_slice(
+      values, value[None, :, :, None].astype(values.dtype), start
+    )
     own_keys = jax.lax.dynamic_index_in_dim(keys, layer, keepdims=False)  # [B, Q, T, H, E]
     own_values = jax.lax.dynamic_index_in_dim(values, layer, keepdims=False)
     seen = jnp.arange(keys.shape[3]) <= position
@@ -109,7 +122,9 @@ class CrossAttention(nn.Module):
   def setup(self):
     config = self.config
     self.norm = RMSNorm(config)
-    self.query = dense((config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config)
+    self.query = dense(
+      (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config
+    )
     self.out = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2)
     self.drop = nn.Dropout(config.dropout)
 
@@ -126,12 +141,16 @@ class CrossAttention(nn.Module):
     query = self.query(self.norm(x))
 
     def chunk(query, level_weights):
-      return attend(query, keys_values[:, :, 0], keys_values[:, :, 1], bias=_query_bias(level_weights, bias))
+      return attend(
+        query, keys_values[:, :, 0], keys_values[:, :, 1], bias=_query_bias(level_weights, bias)
+      )
 
     h = _map_chunks(chunk, self.config.query_chunk, query, level_weights)
     return x + self.drop(self.out(h), deterministic=deterministic)
 
-  def with_scores(self, x, keys_values, bias, level_weights, unit_weights, targets, token_ids, deterministic):
+  def with_scores(
+    self, x, keys_values, bias, level_weights, unit_weights, targets, token_ids, deterministic
+  ):
     """The last layer: also returns what the attention says.
 
     Args:
@@ -146,7 +165,9 @@ class CrossAttention(nn.Module):
     copyable = (token_ids >= 0)[:, None, :]  # [B, 1, M]
 
     def chunk(query, level_weights, unit_weights, targets):
-      weights = attention_weights(query, keys_values[:, :, 0], bias=_query_bias(level_weights, bias))
+      weights = attention_weights(
+        query, keys_values[:, :, 0], bias=_query_bias(level_weights, bias)
+      )
       h = jnp.einsum("bhqm,bmhe->bqhe", weights.astype(query.dtype), keys_values[:, :, 1])
       mean = weights.mean(axis=1)  # [B, q, M]
       unit_attention = jnp.einsum("bqu,bqm->bum", unit_weights, mean, precision=EXACT)
@@ -155,7 +176,7 @@ class CrossAttention(nn.Module):
       return h, copy_mass, token_mass, unit_attention
 
     h, copy_mass, token_mass, unit_attention = _map_chunks(
-        chunk, self.config.query_chunk, query, level_weights, unit_weights, targets, num_summed=1
+      chunk, self.config.query_chunk, query, level_weights, unit_weights, targets, num_summed=1
     )
     context = self.out(h)
     x = x + self.drop(context, deterministic=deterministic)
@@ -227,17 +248,29 @@ class DecoderLayer(nn.Module):
     return self.mlp(x, deterministic)
 
   def with_scores(
-      self, x, keys_values, positions, mask, bias, level_weights, unit_weights, targets, token_ids, deterministic
+    self,
+    x,
+    keys_values,
+    positions,
+    mask,
+    bias,
+    level_weights,
+    unit_weights,
+    targets,
+    token_ids,
+    deterministic,
   ):
     x = self.self_attention(x, positions, mask, deterministic)
     x, *scores = self.cross_attention.with_scores(
-        x, keys_values, bias, level_weights, unit_weights, targets, token_ids, deterministic
+      x, keys_values, bias, level_weights, unit_weights, targets, token_ids, deterministic
     )
     return self.mlp(x, deterministic), scores
 
   def step(self, x, layer, keys_values, position, keys, values, bias, level_weights):
     x, keys, values = self.self_attention.step(x, position, layer, keys, values)
-    x, context, attention = self.cross_attention.step_with_scores(x, keys_values, bias, level_weights)
+    x, context, attention = self.cross_attention.step_with_scores(
+      x, keys_values, bias, level_weights
+    )
     return self.mlp(x, True), keys, values, context, attention
 
 
@@ -253,9 +286,9 @@ class DecoderStack(nn.Module):
     config = self.config
     self.memory_norm = RMSNorm(config)
     self.memory_projection = dense(
-        (config.decoder_layers, 2, config.num_heads, config.head_width),
-        ("embed", "layers", "qkv", "heads", "head_dim"),
-        config,
+      (config.decoder_layers, 2, config.num_heads, config.head_width),
+      ("embed", "layers", "qkv", "heads", "head_dim"),
+      config,
     )
     if config.scan_layers and config.decoder_layers > 1:
       self.layers = DecoderLayer(config)
@@ -274,13 +307,17 @@ class DecoderStack(nn.Module):
     if count == 0:
       return carry
     if self.config.scan_layers:
-      carry, _ = scan_layers(function, count)(self.layers, carry, (jnp.arange(count), keys_values[:-1]))
+      carry, _ = scan_layers(function, count)(
+        self.layers, carry, (jnp.arange(count), keys_values[:-1])
+      )
       return carry
     for i, layer in enumerate(self.layer):
       carry, _ = function(layer, carry, (i, keys_values[i]))
     return carry
 
-  def __call__(self, x, targets: Targets, memory: Memory, unit_weights, level_weights, deterministic):
+  def __call__(
+    self, x, targets: Targets, memory: Memory, unit_weights, level_weights, deterministic
+  ):
     keys_values = self.project(memory.states)
     same = targets.level[:, :, None] == targets.level[:, None, :]
     causal = targets.position[:, :, None] >= targets.position[:, None, :]
@@ -290,7 +327,7 @@ class DecoderStack(nn.Module):
     apply = rematerialise(lambda layer, x, kv: layer(x, kv, *shared, deterministic), self.config)
     x = self._run(lambda layer, x, xs: (apply(layer, x, xs[1]), None), x, keys_values)
     x, (context, unit_attention, copy_mass, token_mass) = self.last_layer.with_scores(
-        x, keys_values[-1], *shared, unit_weights, targets.ids, memory.token_ids, deterministic
+      x, keys_values[-1], *shared, unit_weights, targets.ids, memory.token_ids, deterministic
     )
     return DecoderOutput(self.final_norm(x), context, unit_attention, copy_mass, token_mass)
 
@@ -300,12 +337,21 @@ class DecoderStack(nn.Module):
     def body(layer, carry, xs):
       x, keys, values = carry
       index, keys_values = xs
-      x, keys, values, _, _ = layer.step(x, index, keys_values, position, keys, values, bias, level_weights)
+      x, keys, values, _, _ = layer.step(
+        x, index, keys_values, position, keys, values, bias, level_weights
+      )
       return (x, keys, values), None
 
     x, keys, values = self._run(body, (x, keys, values), memory_keys_values)
     x, keys, values, context, attention = self.last_layer.step(
-        x, self.config.decoder_layers - 1, memory_keys_values[-1], position, keys, values, bias, level_weights
+      x,
+      self.config.decoder_layers - 1,
+      memory_keys_values[-1],
+      position,
+      keys,
+      values,
+      bias,
+      level_weights,
     )
     return self.final_norm(x), context, attention, keys, values
 
@@ -320,9 +366,9 @@ class Decoder(nn.Module):
     count = NUM_LEVELS if config.decoder_stacks == "separate" else 1
     self.stacks = [DecoderStack(config, name=f"stack_{i}") for i in range(count)]
     self.level_embedding = self.param(
-        "level_embedding",
-        nn.with_logical_partitioning(nn.initializers.normal(config.position_scale), (None, "embed")),
-        (NUM_LEVELS, config.width),
+      "level_embedding",
+      nn.with_logical_partitioning(nn.initializers.normal(config.position_scale), (None, "embed")),
+      (NUM_LEVELS, config.width),
     )
     if config.token_shift:
       self.token_shift = TokenShift(config)
@@ -333,7 +379,9 @@ class Decoder(nn.Module):
     level = jnp.einsum("bql,ld->bqd", level_weights, self.level_embedding)
     return embeddings + level.astype(embeddings.dtype)
 
-  def __call__(self, embeddings, targets: Targets, memory: Memory, num_units: int, deterministic: bool):
+  def __call__(
+    self, embeddings, targets: Targets, memory: Memory, num_units: int, deterministic: bool
+  ):
     """Teacher-forced pass over packed targets.
 
     Args:
@@ -350,36 +398,44 @@ class Decoder(nn.Module):
     unit_weights = jax.nn.one_hot(targets.unit, num_units, dtype=jnp.float32)
     x = self._inputs(embeddings, previous_in_row(embeddings, targets.position), level_weights)
     x = nn.with_logical_constraint(x, ("act_batch", "act_target", "act_embed"))
-    outputs = [s(x, targets, memory, unit_weights, level_weights, deterministic) for s in self.stacks]
+    outputs = [
+      s(x, targets, memory, unit_weights, level_weights, deterministic) for s in self.stacks
+    ]
     if len(outputs) == 1:
       return outputs[0]
     # Separate stacks (the ablation): every stack ran on every level; keep its own.
     per_unit = jnp.einsum("btu,btl->bul", unit_weights, level_weights) > 0  # level of a unit
     pick = lambda parts, weights: sum(
-        jnp.where(weights[..., l : l + 1] > 0, part, 0) for l, part in enumerate(parts)
+      jnp.where(weights[..., l : l + 1] > 0, part, 0) for l, part in enumerate(parts)
     )
-    pick_scalar = lambda parts: sum(jnp.where(level_weights[..., l] > 0, p, 0) for l, p in enumerate(parts))
+    pick_scalar = lambda parts: sum(
+      jnp.where(level_weights[..., l] > 0, p, 0) for l, p in enumerate(parts)
+    )
     return DecoderOutput(
-        states=pick([o.states for o in outputs], level_weights),
-        contexts=pick([o.contexts for o in outputs], level_weights),
-        unit_attention=pick([o.unit_attention for o in outputs], per_unit),
-        copy_mass=pick_scalar([o.copy_mass for o in outputs]),
-        token_mass=pick_scalar([o.token_mass for o in outputs]),
+      states=pick([o.states for o in outputs], level_weights),
+      contexts=pick([o.contexts for o in outputs], level_weights),
+      unit_attention=pick([o.unit_attention for o in outputs], per_unit),
+      copy_mass=pick_scalar([o.copy_mass for o in outputs]),
+      token_mass=pick_scalar([o.token_mass for o in outputs]),
     )
 
   def start(self, memory: Memory, num_queries: int, max_length: int) -> Cache:
     """Projects the memory and makes room for `max_length` steps of `num_queries` queries."""
     config = self.config
     shape = (
-        config.decoder_layers, memory.states.shape[0], num_queries, max_length,
-        config.num_heads, config.head_width,
+      config.decoder_layers,
+      memory.states.shape[0],
+      num_queries,
+      max_length,
+      config.num_heads,
+      config.head_width,
     )
     empty = tuple(jnp.zeros(shape, config.compute_dtype) for _ in self.stacks)
     return Cache(
-        memory_keys_values=tuple(stack.project(memory.states) for stack in self.stacks),
-        bias=memory.bias,
-        keys=empty,
-        values=empty,
+      memory_keys_values=tuple(stack.project(memory.states) for stack in self.stacks),
+      bias=memory.bias,
+      keys=empty,
+      values=empty,
     )
 
   def step(self, embeddings, previous, position, levels, cache: Cache):
@@ -400,12 +456,20 @@ class Decoder(nn.Module):
     level_weights = jnp.broadcast_to(level_weights, (batch_size, *level_weights.shape))
     x = self._inputs(embeddings, previous, level_weights)
     results = [
-        stack.step(
-            x, position, cache.memory_keys_values[i], cache.bias, level_weights, cache.keys[i], cache.values[i]
-        )
-        for i, stack in enumerate(self.stacks)
+      stack.step(
+        x,
+        position,
+        cache.memory_keys_values[i],
+        cache.bias,
+        level_weights,
+        cache.keys[i],
+        cache.values[i],
+      )
+      for i, stack in enumerate(self.stacks)
     ]
-    new_cache = cache.replace(keys=tuple(r[3] for r in results), values=tuple(r[4] for r in results))
+    new_cache = cache.replace(
+      keys=tuple(r[3] for r in results), values=tuple(r[4] for r in results)
+    )
     if len(results) == 1:
       return (*results[0][:3], new_cache)
     pick = lambda i: sum(level_weights[..., l : l + 1] * r[i] for l, r in enumerate(results))

@@ -1,10 +1,10 @@
 """The hierarchical encoder: three transformers up the tree, one pass down, importance.
 
-    tokens  -> sentence transformer  -> one vector a sentence
-            -> paragraph transformer -> one vector a paragraph
-            -> section transformer   -> one vector a section -> across the document
-    then down: every state receives its own parent's state, sentences also read the
-    document's paragraphs and sections; then the importance of every segment.
+tokens  -> sentence transformer  -> one vector a sentence
+        -> paragraph transformer -> one vector a paragraph
+        -> section transformer   -> one vector a section -> across the document
+then down: every state receives its own parent's state, sentences also read the
+document's paragraphs and sections; then the importance of every segment.
 """
 
 import flax.linen as nn
@@ -16,8 +16,21 @@ from htmtl_jax.layout import Batch
 from htmtl_jax.models.attention import AttentionPool, RowAttention, SegmentAttention
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.importance import Importance, ImportanceHead
-from htmtl_jax.models.layers import Mlp, PositionEmbedding, RMSNorm, Stack, TokenShift, dense, previous_in_row
-from htmtl_jax.models.rows import one_hot_places, places_to_parents, same_parent_mask, spread_to_children
+from htmtl_jax.models.layers import (
+  Mlp,
+  PositionEmbedding,
+  RMSNorm,
+  Stack,
+  TokenShift,
+  dense,
+  previous_in_row,
+)
+from htmtl_jax.models.rows import (
+  one_hot_places,
+  places_to_parents,
+  same_parent_mask,
+  spread_to_children,
+)
 
 
 @flax.struct.dataclass
@@ -66,7 +79,7 @@ class SiblingTransformer(nn.Module):
   def __call__(self, x, rows, deterministic):
     positions = rows.position if self.rotary else None
     x = Stack(RowLayer, self.num_layers, self.config, name="stack")(
-        x, positions, same_parent_mask(rows), deterministic=deterministic
+      x, positions, same_parent_mask(rows), deterministic=deterministic
     )
     pooled = AttentionPool(self.config, name="pool")(x, one_hot_places(rows))
     return x, places_to_parents(pooled, rows)
@@ -102,7 +115,9 @@ class Encoder(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, batch: Batch, token_embeddings: jax.Array, deterministic: bool) -> EncoderOutput:
+  def __call__(
+    self, batch: Batch, token_embeddings: jax.Array, deterministic: bool
+  ) -> EncoderOutput:
     """Encodes B documents.
 
     Args:
@@ -118,69 +133,72 @@ class Encoder(nn.Module):
     if config.token_shift:
       x = TokenShift(config, name="token_shift")(x, previous_in_row(x, tokens.position))
     heading = self.param(
-        "heading_embedding",
-        nn.with_logical_partitioning(nn.initializers.normal(config.position_scale), (None, "embed")),
-        (2, config.width),
+      "heading_embedding",
+      nn.with_logical_partitioning(nn.initializers.normal(config.position_scale), (None, "embed")),
+      (2, config.width),
     ).astype(config.compute_dtype)
     is_heading = batch.is_heading[..., None].astype(config.compute_dtype)  # [B, S, 1]
     x = x + spread_to_children(is_heading, tokens) * heading[0]
     x = nn.with_logical_constraint(x, ("act_batch", "act_row", "act_token", "act_embed"))
     token_states, sentence_vectors = SiblingTransformer(
-        config, config.token_layers, rotary=True, name="sentence_transformer"
+      config, config.token_layers, rotary=True, name="sentence_transformer"
     )(x, tokens, deterministic)
 
     x = self._rows_of(sentence_vectors + is_heading * heading[1], sentences)
     x = x + PositionEmbedding(config, name="sentence_position")(sentences.position)
     sentence_states, paragraph_vectors = SiblingTransformer(
-        config, config.paragraph_layers, name="paragraph_transformer"
+      config, config.paragraph_layers, name="paragraph_transformer"
     )(x, sentences, deterministic)
 
     x = self._rows_of(paragraph_vectors, paragraphs)
     x = x + PositionEmbedding(config, name="paragraph_position")(paragraphs.position)
     paragraph_states, section_vectors = SiblingTransformer(
-        config, config.section_layers, name="section_transformer"
+      config, config.section_layers, name="section_transformer"
     )(x, paragraphs, deterministic)
 
     section_mask = batch.section_mask  # [B, C]
     sections = section_vectors + PositionEmbedding(config, name="section_position")(
-        jnp.arange(section_mask.shape[-1])
+      jnp.arange(section_mask.shape[-1])
     )
     sections = sections[:, None]  # the document is one row of sections
     document_mask = (section_mask[:, None, :] & section_mask[:, :, None])[:, None]
     sections = Stack(RowLayer, config.document_layers, config, name="document_transformer")(
-        sections, None, document_mask, deterministic=deterministic
+      sections, None, document_mask, deterministic=deterministic
     )[:, 0]
 
     # ---- down
     if config.top_down:
       paragraph_states = FromParent(config, name="section_to_paragraph")(
-          paragraph_states, sections, paragraphs, deterministic
+        paragraph_states, sections, paragraphs, deterministic
       )
       paragraph_slots = self._slots_of(paragraph_states)
       sentence_states = FromParent(config, name="paragraph_to_sentence")(
-          sentence_states, paragraph_slots, sentences, deterministic
+        sentence_states, paragraph_slots, sentences, deterministic
       )
       context = jnp.concatenate([paragraph_slots, sections], axis=1)  # [B, P + C, D]
       context_mask = jnp.concatenate([sentences.parent_mask, section_mask], axis=1)
-      sentence_slots = Stack(DownLayer, config.top_down_layers, config, name="document_to_sentence")(
-          self._slots_of(sentence_states), context, context_mask, deterministic=deterministic
-      )
+      sentence_slots = Stack(
+        DownLayer, config.top_down_layers, config, name="document_to_sentence"
+      )(self._slots_of(sentence_states), context, context_mask, deterministic=deterministic)
       token_states = FromParent(config, name="sentence_to_token")(
-          token_states, sentence_slots, tokens, deterministic
+        token_states, sentence_slots, tokens, deterministic
       )
     else:
-      paragraph_slots, sentence_slots = self._slots_of(paragraph_states), self._slots_of(sentence_states)
+      paragraph_slots, sentence_slots = (
+        self._slots_of(paragraph_states),
+        self._slots_of(sentence_states),
+      )
 
     importance = ImportanceHead(config, name="importance")(
-        batch, sentence_slots, paragraph_slots, sections
+      batch, sentence_slots, paragraph_slots, sections
     )
     norm = lambda name: RMSNorm(config, name=name)
     return EncoderOutput(
-        token_states=norm("token_norm")(token_states),
-        sentence_states=norm("sentence_norm")(sentence_slots),
-        paragraph_states=norm("paragraph_norm")(paragraph_slots),
-        section_states=norm("section_norm")(sections),
-        importance=importance,
+      token_states=norm("token_norm")(token_states),
+      sentence_states=norm("sentence_norm")(sentence_slots),
+      paragraph_states=norm("paragraph_norm")(paragraph_slots),
+      section_states=norm("section_norm")(sections),
+      importance=importance,
     )
 
   @staticmethod

@@ -26,15 +26,17 @@ class Generator(nn.Module):
   def setup(self):
     if self.config.copy:
       self.gate = nn.Dense(
-          1, param_dtype=jnp.float32, dtype=jnp.float32,
-          kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", None)),
-          bias_init=nn.initializers.zeros,
+        1,
+        param_dtype=jnp.float32,
+        dtype=jnp.float32,
+        kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", None)),
+        bias_init=nn.initializers.zeros,
       )
 
   def logits(self, states, embedding):
     """[B, Q, D] and [V, D] -> [B, Q, V] float32, ids beyond the real vocabulary at minus infinity."""
     logits = jnp.einsum(
-        "bqd,vd->bqv", states, embedding.astype(states.dtype), preferred_element_type=jnp.float32
+      "bqd,vd->bqv", states, embedding.astype(states.dtype), preferred_element_type=jnp.float32
     )
     real = jnp.arange(embedding.shape[0]) < self.num_real_ids
     return jnp.where(real, logits, -jnp.inf)
@@ -87,13 +89,17 @@ class Generator(nn.Module):
     pointer = pointer / jnp.maximum(token_mass, TINY)[..., None]
     # A scatter into the vocabulary; decoding only, where it is one row a step.
     copied = jax.vmap(
-        lambda ids, weights: jnp.zeros((weights.shape[0], embedding.shape[0]), jnp.float32)
+      lambda ids, weights: (
+        jnp.zeros((weights.shape[0], embedding.shape[0]), jnp.float32)
         .at[:, jnp.maximum(ids, 0)]
         .add(weights)
+      )
     )(token_ids, pointer)
     log_gate, log_copy_gate = self._log_gates(states, contexts, token_mass)
     log_copied = jnp.log(jnp.maximum(copied, TINY))
-    return jnp.logaddexp(log_gate[..., None] + log_vocabulary, log_copy_gate[..., None] + log_copied)
+    return jnp.logaddexp(
+      log_gate[..., None] + log_vocabulary, log_copy_gate[..., None] + log_copied
+    )
 
   def _log_gates(self, states, contexts, token_mass):
     """log g and log(1 - g), each [B, Q] float32; g = 1 where nothing can be copied."""

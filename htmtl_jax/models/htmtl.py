@@ -53,11 +53,9 @@ class Htmtl(nn.Module):
     # Variance 1 / D makes tied logits of normed states start at variance 1; inputs are
     # scaled back up to unit variance.
     self.embedding = self.param(
-        "embedding",
-        nn.with_logical_partitioning(
-            nn.initializers.normal(config.width**-0.5), ("vocab", "table")
-        ),
-        (size, config.width),
+      "embedding",
+      nn.with_logical_partitioning(nn.initializers.normal(config.width**-0.5), ("vocab", "table")),
+      (size, config.width),
     )
     self.encoder = Encoder(config)
     self.decoder = Decoder(config)
@@ -73,7 +71,7 @@ class Htmtl(nn.Module):
     return self.encoder(batch, self.embed(batch.token_ids, deterministic), deterministic)
 
   def __call__(
-      self, batch: Batch, num_units: int, importance_ramp=1.0, deterministic: bool = True
+    self, batch: Batch, num_units: int, importance_ramp=1.0, deterministic: bool = True
   ) -> ModelOutput:
     """Encodes once and scores the three reference summaries.
 
@@ -84,33 +82,44 @@ class Htmtl(nn.Module):
       deterministic: True switches dropout off.
     """
     encoded = self.encode(batch, deterministic)
-    return self.score_targets(encoded, batch, batch.targets, num_units, importance_ramp, deterministic)
+    return self.score_targets(
+      encoded, batch, batch.targets, num_units, importance_ramp, deterministic
+    )
 
   def score_targets(
-      self, encoded: EncoderOutput, batch: Batch, targets: Targets, num_units: int,
-      importance_ramp=1.0, deterministic: bool = True,
+    self,
+    encoded: EncoderOutput,
+    batch: Batch,
+    targets: Targets,
+    num_units: int,
+    importance_ramp=1.0,
+    deterministic: bool = True,
   ) -> ModelOutput:
     """Teacher-forced scores of any packed summaries: references, or the model's own."""
     memory = make_memory(encoded, batch, self.config, importance_ramp)
     embeddings = self.embed(targets.input_ids, deterministic)
     decoded = self.decoder(embeddings, targets, memory, num_units, deterministic)
     log_probs, smooth, gate = self.generator.target_log_probs(
-        decoded.states, decoded.contexts, self.embedding, targets.ids,
-        decoded.copy_mass, decoded.token_mass,
+      decoded.states,
+      decoded.contexts,
+      self.embedding,
+      targets.ids,
+      decoded.copy_mass,
+      decoded.token_mass,
     )
     return ModelOutput(
-        encoded=encoded,
-        log_probs=log_probs,
-        smooth_log_probs=smooth,
-        gate=gate,
-        states=decoded.states,
-        unit_scores=segment_scores(decoded.unit_attention, encoded, batch),
+      encoded=encoded,
+      log_probs=log_probs,
+      smooth_log_probs=smooth,
+      gate=gate,
+      states=decoded.states,
+      unit_scores=segment_scores(decoded.unit_attention, encoded, batch),
     )
 
   # ---------------------------------------------------------------- step by step
 
   def start_decoding(
-      self, batch: Batch, num_queries: int, max_length: int, importance_ramp=1.0
+    self, batch: Batch, num_queries: int, max_length: int, importance_ramp=1.0
   ) -> tuple[EncoderOutput, Memory, Cache]:
     """Encodes and prepares the cache for `max_length` steps of Q queries a document."""
     encoded = self.encode(batch)
@@ -132,7 +141,9 @@ class Htmtl(nn.Module):
     """
     previous = jnp.where(position > 0, self.embed(previous_ids), 0)
     states, contexts, attention, cache = self.decoder.step(
-        self.embed(ids), previous, position, levels, cache
+      self.embed(ids), previous, position, levels, cache
     )
-    log_probs = self.generator.log_probs(states, contexts, self.embedding, attention, memory_token_ids)
+    log_probs = self.generator.log_probs(
+      states, contexts, self.embedding, attention, memory_token_ids
+    )
     return log_probs, attention, cache

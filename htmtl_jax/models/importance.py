@@ -56,22 +56,26 @@ class ImportanceHead(nn.Module):
       # initial scale starts training near equal importance for all siblings.
       h = RMSNorm(self.config, name=f"{name}_norm")(states).astype(jnp.float32)
       weight = self.param(
-          f"{name}_score",
-          nn.with_logical_partitioning(nn.initializers.normal(0.02), ("embed",)),
-          (h.shape[-1],),
+        f"{name}_score",
+        nn.with_logical_partitioning(nn.initializers.normal(0.02), ("embed",)),
+        (h.shape[-1],),
       )
       return h @ weight
 
     section_scores = score(section_states, "section")
-    log_sections = jax.nn.log_softmax(jnp.where(batch.section_mask, section_scores, NEGATIVE), axis=-1)
+    log_sections = jax.nn.log_softmax(
+      jnp.where(batch.section_mask, section_scores, NEGATIVE), axis=-1
+    )
     log_sections = jnp.where(batch.section_mask, log_sections, NEGATIVE)
     paragraph_shares, log_paragraphs = self._down(
-        score(paragraph_states, "paragraph"), log_sections, batch.paragraphs
+      score(paragraph_states, "paragraph"), log_sections, batch.paragraphs
     )
     sentence_shares, log_sentences = self._down(
-        score(sentence_states, "sentence"), log_paragraphs, batch.sentences
+      score(sentence_states, "sentence"), log_paragraphs, batch.sentences
     )
-    return Importance(log_sentences, log_paragraphs, log_sections, sentence_shares, paragraph_shares)
+    return Importance(
+      log_sentences, log_paragraphs, log_sections, sentence_shares, paragraph_shares
+    )
 
   @staticmethod
   def _down(scores, log_parents, rows: Rows):

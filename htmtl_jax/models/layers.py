@@ -1,9 +1,9 @@
 """Building blocks: dense layers with logical axes, norm, MLP, positions, stacks of layers.
 
 Precision, everywhere in the model: parameters float32, matmuls in `ModelConfig.dtype`,
-norms, softmaxes and losses float32. Weights carry the logical axes embed, heads,
-head_dim, mlp, vocab, layers; activations act_batch, act_row, act_token, act_segment,
-act_target, act_memory, act_embed, act_heads, act_mlp. Only `htmtl_jax/sharding.py`
+norms, softmaxes and losses float32. Weights carry the logical axes vocab, table, embed,
+embed_out, qkv, heads, head_dim, mlp, layers; activations act_batch, act_row, act_token,
+act_target, act_embed. Only `htmtl_jax/sharding.py`
 knows which mesh axes these are.
 """
 
@@ -40,10 +40,15 @@ class Dense(nn.Module):
     inputs = x.shape[x.ndim - self.contract :]
     # LeCun normal: variance one over the number of inputs.
     init = nn.initializers.variance_scaling(
-        1.0, "fan_in", "normal", in_axis=tuple(range(self.contract)),
-        out_axis=tuple(range(self.contract, self.contract + len(self.features))),
+      1.0,
+      "fan_in",
+      "normal",
+      in_axis=tuple(range(self.contract)),
+      out_axis=tuple(range(self.contract, self.contract + len(self.features))),
     )
-    kernel = self.param("kernel", nn.with_logical_partitioning(init, self.axes), (*inputs, *self.features))
+    kernel = self.param(
+      "kernel", nn.with_logical_partitioning(init, self.axes), (*inputs, *self.features)
+    )
     dtype = self.config.compute_dtype
     contracted = (tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract)))
     return jax.lax.dot_general(x.astype(dtype), kernel.astype(dtype), (contracted, ((), ())))
@@ -63,7 +68,7 @@ class RMSNorm(nn.Module):
   @nn.compact
   def __call__(self, x):
     scale = self.param(
-        "scale", nn.with_logical_partitioning(nn.initializers.ones, ("embed",)), (x.shape[-1],)
+      "scale", nn.with_logical_partitioning(nn.initializers.ones, ("embed",)), (x.shape[-1],)
     )
     x32 = x.astype(jnp.float32)
     x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + 1e-6)
@@ -97,14 +102,15 @@ class PositionEmbedding(nn.Module):
   def __call__(self, positions):
     config = self.config
     table = self.param(
-        "embedding",
-        nn.with_logical_partitioning(
-            nn.initializers.normal(config.position_scale), (None, "table")  # small: not cut
-        ),
-        (config.max_positions, config.width),
+      "embedding",
+      nn.with_logical_partitioning(
+        nn.initializers.normal(config.position_scale),
+        (None, "table"),  # small: not cut
+      ),
+      (config.max_positions, config.width),
     )
     return jnp.take(table, jnp.minimum(positions, config.max_positions - 1), axis=0).astype(
-        config.compute_dtype
+      config.compute_dtype
     )
 
 
@@ -155,11 +161,11 @@ def rematerialise(function: Callable, config: ModelConfig) -> Callable:
 def scan_layers(function: Callable, length: int) -> Callable:
   """`function(layer, carry, xs) -> (carry, ys)` over layers whose parameters are stacked."""
   return nn.scan(
-      function,
-      variable_axes={"params": 0},
-      split_rngs={"params": True, "dropout": True},
-      length=length,
-      metadata_params={nn.PARTITION_NAME: "layers"},
+    function,
+    variable_axes={"params": 0},
+    split_rngs={"params": True, "dropout": True},
+    length=length,
+    metadata_params={nn.PARTITION_NAME: "layers"},
   )
 
 

@@ -14,7 +14,13 @@ from htmtl_jax.layout import Batch
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.encoder import EncoderOutput
 from htmtl_jax.models.importance import with_floor
-from htmtl_jax.models.rows import NEGATIVE, places_to_parents, one_hot_places, spread_to_children, EXACT
+from htmtl_jax.models.rows import (
+  EXACT,
+  NEGATIVE,
+  one_hot_places,
+  places_to_parents,
+  spread_to_children,
+)
 
 
 @flax.struct.dataclass
@@ -33,7 +39,7 @@ class Memory:
 
 
 def make_memory(
-    encoded: EncoderOutput, batch: Batch, config: ModelConfig, importance_ramp: jax.Array
+  encoded: EncoderOutput, batch: Batch, config: ModelConfig, importance_ramp: jax.Array
 ) -> Memory:
   """Builds the memory and its bias (docs/design.md, section 4).
 
@@ -44,38 +50,44 @@ def make_memory(
   batch_size = batch.token_ids.shape[0]
   masks = (batch.tokens.parent_mask, batch.sentences.parent_mask, batch.section_mask)
   gates = [
-      with_floor(log_imp, mask, config.importance_floor)
-      for log_imp, mask in zip(encoded.importance.levels(), masks)
+    with_floor(log_imp, mask, config.importance_floor)
+    for log_imp, mask in zip(encoded.importance.levels(), masks)
   ]
   gates = [jnp.where(mask, importance_ramp * gate, NEGATIVE) for gate, mask in zip(gates, masks)]
 
   token_mask = batch.tokens.mask.reshape(batch_size, -1)  # [B, N]
   lengths = _tokens_in_sentence(batch)  # [B, S]
-  token_gate = jnp.where(masks[0], gates[0] - importance_ramp * jnp.log(jnp.maximum(lengths, 1.0)), 0.0)
-  token_gate = spread_to_children(token_gate[..., None], batch.tokens)[..., 0].reshape(batch_size, -1)
+  token_gate = jnp.where(
+    masks[0], gates[0] - importance_ramp * jnp.log(jnp.maximum(lengths, 1.0)), 0.0
+  )
+  token_gate = spread_to_children(token_gate[..., None], batch.tokens)[..., 0].reshape(
+    batch_size, -1
+  )
   token_gate = jnp.where(token_mask, token_gate, NEGATIVE)
   if config.memory == "segments":
     token_gate = jnp.full_like(token_gate, NEGATIVE)
 
   rows = []
   for level in range(3):
-    segments = [gate if i == level else jnp.full_like(gate, NEGATIVE) for i, gate in enumerate(gates)]
+    segments = [
+      gate if i == level else jnp.full_like(gate, NEGATIVE) for i, gate in enumerate(gates)
+    ]
     rows.append(jnp.concatenate([token_gate, *segments], axis=-1))
 
   ids = batch.token_ids.reshape(batch_size, -1)
   copyable = token_mask & (ids >= NUM_STRUCTURE_IDS)
   segment_count = sum(mask.shape[-1] for mask in masks)
   token_ids = jnp.concatenate(
-      [jnp.where(copyable, ids, -1), jnp.full((batch_size, segment_count), -1, ids.dtype)], axis=-1
+    [jnp.where(copyable, ids, -1), jnp.full((batch_size, segment_count), -1, ids.dtype)], axis=-1
   )
   states = jnp.concatenate(
-      [
-          encoded.token_states.reshape(batch_size, -1, encoded.token_states.shape[-1]),
-          encoded.sentence_states,
-          encoded.paragraph_states,
-          encoded.section_states,
-      ],
-      axis=1,
+    [
+      encoded.token_states.reshape(batch_size, -1, encoded.token_states.shape[-1]),
+      encoded.sentence_states,
+      encoded.paragraph_states,
+      encoded.section_states,
+    ],
+    axis=1,
   )
   return Memory(states=states, bias=jnp.stack(rows, axis=1), token_ids=token_ids)
 
@@ -87,7 +99,7 @@ def _tokens_in_sentence(batch: Batch) -> jax.Array:
 
 
 def segment_scores(
-    attention: jax.Array, encoded: EncoderOutput, batch: Batch
+  attention: jax.Array, encoded: EncoderOutput, batch: Batch
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """The decoder's score over segments, from attention over the memory (docs/design.md, section 4).
 

@@ -25,7 +25,12 @@ def _permute(values, index, index_mask, inverse, inverse_mask):
 
 
 def _permute_forward(values, index, index_mask, inverse, inverse_mask):
-  return _permute(values, index, index_mask, inverse, inverse_mask), (index, index_mask, inverse, inverse_mask)
+  return _permute(values, index, index_mask, inverse, inverse_mask), (
+    index,
+    index_mask,
+    inverse,
+    inverse_mask,
+  )
 
 
 def _permute_backward(residuals, gradient):
@@ -59,7 +64,9 @@ def one_hot_places(rows: Rows, dtype=jnp.float32) -> jax.Array:
 
 def sum_to_parents(values: jax.Array, rows: Rows) -> jax.Array:
   """Sums children into parents: [B, r, w] -> [B, p], in float32."""
-  sums = jnp.einsum("brw,brwk->brk", values.astype(jnp.float32), one_hot_places(rows), precision=EXACT)
+  sums = jnp.einsum(
+    "brw,brwk->brk", values.astype(jnp.float32), one_hot_places(rows), precision=EXACT
+  )
   return places_to_parents(sums.reshape(sums.shape[0], -1), rows)
 
 

@@ -1,0 +1,138 @@
+"""Decoding: the form of what is written, its score read back, and learning by heart."""
+
+import dataclasses
+import functools
+
+from absl.testing import absltest, parameterized
+import jax
+import numpy as np
+import optax
+
+from htmtl_jax.data.packing import pack_targets
+from htmtl_jax.data.tokenizer import EOS_ID, NUM_STRUCTURE_IDS, SECTION_ID, SENTENCE_ID
+from htmtl_jax.decoding import DecodeConfig, make_decoder
+from htmtl_jax.errors import UserError
+from htmtl_jax.losses import LossConfig
+from htmtl_jax.models.htmtl import Htmtl
+from htmtl_jax.sharding import MeshConfig, make_mesh, put_batch
+from htmtl_jax.train_state import make_state
+from htmtl_jax.train_step import make_train_step
+from tests import tiny
+
+NUM_DOCUMENTS = 8
+MAX_TOKENS = (7, 12, 16)
+BUCKET = dataclasses.replace(tiny.BUCKET, target_tokens=sum(MAX_TOKENS))
+LOSS = LossConfig(coverage=0.0, twice=0.0, diversity=0.0, importance_ramp_steps=0)
+CONFIG = dataclasses.replace(tiny.SMALL, width=32, mlp_width=64)
+
+
+@functools.cache
+def setting():
+  """(documents, batch, model, mesh, random params)."""
+  rng = np.random.default_rng(1)
+  documents = [
+    tiny.make_document(
+      tiny.random_shape(rng, sections=2, paragraphs=2, sentences=2, tokens=7),
+      i,
+      target_lengths=(5, 9, 12),
+    )
+    for i in range(NUM_DOCUMENTS)
+  ]
+  model = Htmtl(CONFIG, tiny.VOCABULARY)
+  batch = tiny.pack(documents, BUCKET)
+  mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+  return documents, batch, model, mesh, tiny.init_params(model, batch, BUCKET.units)
+
+
+@functools.cache
+def decode_randomly(beam_size):
+  """What an untrained model writes when asked for 1, 2, 3, 1, ... pieces."""
+  _, batch, model, mesh, params = setting()
+  config = DecodeConfig(
+    beam_size=beam_size, min_tokens=(2, 4, 3), max_tokens=MAX_TOKENS, no_repeat_ngram=(0, 2, 0)
+  )
+  decode = make_decoder(model, config, LOSS, mesh)
+  num_pieces = np.arange(NUM_DOCUMENTS) % 3 + 1
+  return jax.device_get(decode(params, np.int32(0), put_batch(batch, mesh), num_pieces)), num_pieces
+
+
+class DecodingTest(parameterized.TestCase):
+  @parameterized.parameters(1, 3)
+  def test_everything_written_has_its_levels_form(self, beam_size):
+    result, num_pieces = decode_randomly(beam_size)
+    for b in range(NUM_DOCUMENTS):
+      for level in range(3):
+        length = int(result.lengths[b, level])
+        ids = [int(i) for i in result.ids[b, level]]
+        self.assertBetween(length, (2, 4, 3)[level], MAX_TOKENS[level])
+        self.assertEqual(ids[length:], [0] * (len(ids) - length))
+        ids = ids[:length]
+        ended = ids[-1] == EOS_ID
+        self.assertTrue(ended or length == MAX_TOKENS[level])
+        self.assertNotIn(EOS_ID, ids[:-1])
+        markers = [i for i in ids if i < NUM_STRUCTURE_IDS and i != EOS_ID]
+        self.assertContainsSubset(markers, ((), (SENTENCE_ID,), (SENTENCE_ID, SECTION_ID))[level])
+        if level == 2:
+          self.assertEqual(ids[0], SECTION_ID)
+          self.assertLessEqual(markers.count(SECTION_ID), num_pieces[b])
+          if ended:
+            self.assertEqual(markers.count(SECTION_ID), num_pieces[b])
+        else:
+          self.assertGreaterEqual(ids[0], NUM_STRUCTURE_IDS)
+        for first, second in zip(ids, ids[1:]):  # a marker is followed by text
+          if first in (SENTENCE_ID, SECTION_ID):
+            self.assertGreaterEqual(second, NUM_STRUCTURE_IDS)
+        if level == 1:  # no pair of words twice
+          pairs = [p for p in zip(ids, ids[1:]) if p[1] >= NUM_STRUCTURE_IDS]
+          self.assertLen(set(pairs), len(pairs))
+
+  @parameterized.parameters(1, 3)
+  def test_log_probability_is_that_of_reading_it_back(self, beam_size):
+    """The cached search and one teacher-forced pass over its output agree."""
+    _, batch, model, _, params = setting()
+    result, _ = decode_randomly(beam_size)
+    targets = []
+    for ids, lengths in zip(result.ids, result.lengths):
+      by_level = [ids[level, : lengths[level]] for level in range(3)]
+      targets.append(pack_targets(by_level, [np.zeros(len(i), int) for i in by_level], BUCKET))
+    targets = jax.tree.map(lambda *x: np.stack(x), *targets)
+    output = jax.jit(
+      lambda p, b: model.apply({"params": p}, b, BUCKET.units, LOSS.importance_ramp(0))
+    )(params, batch.replace(targets=targets))
+    for level in range(3):
+      read = np.where(targets.level == level, np.asarray(output.log_probs), 0.0).sum(-1)
+      np.testing.assert_allclose(result.log_probs[:, level], read, rtol=1e-4, atol=1e-4)
+
+  def test_learns_eight_documents_by_heart(self):
+    """Near-zero loss at every level, and greedy decoding gives the references back."""
+    documents, batch, model, mesh, _ = setting()
+    optimizer = optax.adam(5e-3)
+    init, shardings, _ = make_state(model, optimizer, batch, BUCKET.units, mesh, 0)
+    step = make_train_step(model, optimizer, LOSS, BUCKET, mesh, shardings, seed=0)
+    state, on_device = init(), put_batch(batch, mesh)
+    for _ in range(250):
+      state, metrics = step(state, on_device)
+    for level in ("sentence", "paragraph", "section"):
+      self.assertLess(float(metrics[f"ce/{level}"]), 0.02)
+
+    config = DecodeConfig(beam_size=1, length_penalty=0.0, max_tokens=MAX_TOKENS)
+    num_pieces = np.array([int((d.target_ids[2] == SECTION_ID).sum()) for d in documents])
+    decode = make_decoder(model, config, LOSS, mesh)
+    result = jax.device_get(decode(state.params, state.step, on_device, num_pieces))
+    for b, document in enumerate(documents):
+      for level in range(3):
+        written = result.ids[b, level, : result.lengths[b, level]]
+        np.testing.assert_array_equal(written, document.target_ids[level])
+
+  @parameterized.parameters(
+    dict(beam_size=0),
+    dict(min_tokens=(9, 1, 1), max_tokens=(8, 8, 8)),
+    dict(no_repeat_ngram=(1, 0, 0)),
+  )
+  def test_bad_settings_are_refused(self, **changes):
+    with self.assertRaises(UserError):
+      DecodeConfig(**changes)
+
+
+if __name__ == "__main__":
+  absltest.main()
