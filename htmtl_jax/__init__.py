@@ -20,7 +20,7 @@ _LAZY = {
   "read_paper": ("htmtl_jax.documents.text", "read_paper"),
   "summarize_without_model": ("htmtl_jax.summarize", "summarize_without_model"),
 }
-__all__ = sorted(_LAZY)
+__all__ = list(_LAZY)
 
 
 def __getattr__(name: str):

@@ -44,7 +44,8 @@ def run_evaluate(config, workdir: str, split: str = "test", checkpoint: str = "b
   if corpus.tokenizer.to_bytes() != run.experiment.tokenizer.to_bytes():
     raise UserError(
       f"the corpus prepared in {corpus.directory} has another vocabulary than the run in {workdir}: "
-      "evaluate with the data settings that it was trained with, or set config.data.prepared to its corpus"
+      "evaluate with the data settings that it was trained with, or set config.data.prepared to "
+      "its corpus"
     )
   limit = config.evaluate.max_documents or len(corpus.split(split))
   documents = corpus.documents(split)[:limit]

@@ -243,7 +243,8 @@ def render_record(record: dict, width: int = 100) -> str:
   if record["truncated_tokens"]:
     lines += [
       "",
-      f"The last {record['truncated_tokens']:,} tokens exceed data.max_input_tokens and were not read.",
+      f"The last {record['truncated_tokens']:,} tokens exceed data.max_input_tokens "
+      "and were not read.",
     ]
   return "\n".join(lines) + "\n"
 

@@ -101,7 +101,8 @@ def run_train(config, workdir: str) -> str:
     step, state, position = restored
     if position["corpus"] != corpus.statistics["settings"]:
       raise UserError(
-        f"the corpus is not the one that the run in {workdir} was trained on; put it back, or use a new --workdir"
+        f"the corpus is not the one that the run in {workdir} was trained on; put it back, or use "
+        "a new --workdir"
       )
   else:
     step, state = 0, init_state()
@@ -337,5 +338,6 @@ def _describe(experiment: Experiment, split: PackedSplit, state) -> str:
   )
   return (
     f"{count_parameters(state.params):,} parameters on {jax.device_count()} "
-    f"{jax.devices()[0].platform} device(s), mesh {shape}; {len(split.documents):,} documents: {buckets}"
+    f"{jax.devices()[0].platform} device(s), mesh {shape}; {len(split.documents):,} documents: "
+    f"{buckets}"
   )

@@ -208,8 +208,8 @@ class BatchTest(parameterized.TestCase):
 
   def _label_kl(self, b):
     total = 0.0
+    labels = self.batch.importance_labels[b]
     for c, paragraphs in tiny.unpack_tree(self.batch, b):
-      labels = self.batch.importance_labels[b]
       of = lambda sentences: sum(labels[s] for s, _ in sentences)
       imp = self.output.encoded.importance
       kl = lambda label, log_imp: label * (np.log(label) - log_imp) if label > 0 else 0.0

@@ -406,10 +406,10 @@ class Decoder(nn.Module):
     # Separate stacks (the ablation): every stack ran on every level; keep its own.
     per_unit = jnp.einsum("btu,btl->bul", unit_weights, level_weights) > 0  # level of a unit
     pick = lambda parts, weights: sum(
-      jnp.where(weights[..., l : l + 1] > 0, part, 0) for l, part in enumerate(parts)
+      jnp.where(weights[..., i : i + 1] > 0, part, 0) for i, part in enumerate(parts)
     )
     pick_scalar = lambda parts: sum(
-      jnp.where(level_weights[..., l] > 0, p, 0) for l, p in enumerate(parts)
+      jnp.where(level_weights[..., i] > 0, part, 0) for i, part in enumerate(parts)
     )
     return DecoderOutput(
       states=pick([o.states for o in outputs], level_weights),
@@ -472,5 +472,5 @@ class Decoder(nn.Module):
     )
     if len(results) == 1:
       return (*results[0][:3], new_cache)
-    pick = lambda i: sum(level_weights[..., l : l + 1] * r[i] for l, r in enumerate(results))
+    pick = lambda i: sum(level_weights[..., k : k + 1] * r[i] for k, r in enumerate(results))
     return (*(pick(i).astype(results[0][i].dtype) for i in range(3)), new_cache)

@@ -18,7 +18,10 @@ NEGATIVE = -1e9  # stands for minus infinity where a softmax must stay finite
 
 @jax.custom_vjp
 def _permute(values, index, index_mask, inverse, inverse_mask):
-  """values[index] where index_mask, else 0; `inverse` undoes it. Shapes [n, ...], [m], [m], [n], [n]."""
+  """values[index] where index_mask, else 0; `inverse` undoes it.
+
+  Shapes: values [n, ...], index and its mask [m], inverse and its mask [n].
+  """
   del inverse, inverse_mask
   taken = jnp.take(values, index, axis=0)
   return jnp.where(index_mask.reshape(index_mask.shape + (1,) * (values.ndim - 1)), taken, 0)
