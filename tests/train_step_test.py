@@ -53,9 +53,13 @@ def batches():
   return result
 
 
-@functools.cache
 def build(mesh_name="one", dropout=0.0, accumulate=1):
-  """(mesh, init, step) for a mesh by name."""
+  """(mesh, init, step) for a mesh by name, made once."""
+  return _build(mesh_name, dropout, accumulate)
+
+
+@functools.cache
+def _build(mesh_name, dropout, accumulate):
   mesh = (
     make_mesh(MeshConfig(), jax.devices()[:1])
     if mesh_name == "one"
@@ -72,9 +76,13 @@ def build(mesh_name="one", dropout=0.0, accumulate=1):
   return mesh, init, step
 
 
-@functools.cache
 def train(mesh_name="one", dropout=0.0, accumulate=1):
-  """Three steps: (initial state, final state, metrics of each step), as NumPy."""
+  """Three steps: (initial state, final state, metrics of each step), as NumPy, made once."""
+  return _train(mesh_name, dropout, accumulate)
+
+
+@functools.cache
+def _train(mesh_name, dropout, accumulate):
   mesh, init, step = build(mesh_name, dropout, accumulate)
   state = init()
   first = jax.tree.map(np.asarray, state)
