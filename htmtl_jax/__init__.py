@@ -17,7 +17,7 @@ _LAZY = {
   "Section": ("htmtl_jax.documents.document", "Section"),
   "UserError": ("htmtl_jax.errors", "UserError"),
   "load": ("htmtl_jax.summarize", "Summarizer"),
-  "read_paper": ("htmtl_jax.documents.text", "read_paper"),
+  "read_paper": ("htmtl_jax.documents.parsers.files", "read_paper"),
   "summarize_without_model": ("htmtl_jax.summarize", "summarize_without_model"),
 }
 __all__ = list(_LAZY)

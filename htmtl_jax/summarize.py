@@ -27,8 +27,8 @@ import numpy as np
 from htmtl_jax.data.prepared import DEFAULT_WORD_BUDGETS
 from htmtl_jax.data.tokenize import tokenize_document
 from htmtl_jax.documents.document import Document, SentencePlace, iterate_sentences
+from htmtl_jax.documents.parsers.files import read_papers
 from htmtl_jax.documents.references import eligible_sections
-from htmtl_jax.documents.text import read_papers
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.baselines import body_places, body_scores, extract
 from htmtl_jax.evaluation.ranking import lexrank_scores

@@ -7,8 +7,8 @@ import time
 
 from absl.testing import absltest, parameterized
 
-from htmtl_jax.documents import text
 from htmtl_jax.documents.document import Section
+from htmtl_jax.documents.parsers import files, markdown, plain_text
 from htmtl_jax.errors import UserError
 
 MARKDOWN = """---
@@ -95,7 +95,7 @@ We thank the rice.
 
 class ParseTest(parameterized.TestCase):
   def test_markdown(self):
-    document = text.parse_markdown(MARKDOWN, "x")
+    document = markdown.parse_markdown(MARKDOWN, "x")
     self.assertEqual(document.id, "x")
     self.assertEqual(document.title, "Rice and rust")
     self.assertEqual(document.abstract, (("Rust harms rice, see the map.",),))
@@ -117,7 +117,7 @@ class ParseTest(parameterized.TestCase):
     )
 
   def test_plain_text(self):
-    document = text.parse_plain_text(PLAIN, "x")
+    document = plain_text.parse_plain_text(PLAIN, "x")
     self.assertEqual(document.title, "Rice and rust in wet years")
     self.assertEqual(document.abstract, (("Rust harms rice.", "It does."),))
     self.assertEqual(
@@ -141,50 +141,54 @@ class ParseTest(parameterized.TestCase):
 
   def test_windows_line_ends_change_nothing(self):
     self.assertEqual(
-      text.parse_markdown(MARKDOWN.replace("\n", "\r\n"), "x"), text.parse_markdown(MARKDOWN, "x")
+      markdown.parse_markdown(MARKDOWN.replace("\n", "\r\n"), "x"),
+      markdown.parse_markdown(MARKDOWN, "x"),
     )
     self.assertEqual(
-      text.parse_plain_text(PLAIN.replace("\n", "\r\n"), "x"), text.parse_plain_text(PLAIN, "x")
+      plain_text.parse_plain_text(PLAIN.replace("\n", "\r\n"), "x"),
+      plain_text.parse_plain_text(PLAIN, "x"),
     )
 
   def test_several_top_headings_are_sections(self):
-    document = text.parse_markdown("# A\nfoo\n# B\nbar\n## C\nbaz", "x")
+    document = markdown.parse_markdown("# A\nfoo\n# B\nbar\n## C\nbaz", "x")
     self.assertEqual(document.title, "")
     self.assertEqual(
       document.sections, (Section("A", (("foo",),)), Section("B", (("bar",), ("baz",))))
     )
 
   def test_a_single_heading_is_a_section(self):
-    document = text.parse_markdown("# A\nfoo", "x")
+    document = markdown.parse_markdown("# A\nfoo", "x")
     self.assertEqual((document.title, document.sections), ("", (Section("A", (("foo",),)),)))
 
   def test_front_matter_gives_the_title_where_no_heading_does(self):
-    document = text.parse_markdown("---\ntitle: 'T'\n---\n## A\nfoo\n## B\nbar", "x")
+    document = markdown.parse_markdown("---\ntitle: 'T'\n---\n## A\nfoo\n## B\nbar", "x")
     self.assertEqual(document.title, "T")
     self.assertLen(document.sections, 2)
 
   def test_late_summary_is_a_section_and_an_abstract_alone_is_the_text(self):
-    document = text.parse_plain_text("Introduction\n\nFoo is.\n\nSummary\n\nBar was.", "x")
+    document = plain_text.parse_plain_text("Introduction\n\nFoo is.\n\nSummary\n\nBar was.", "x")
     self.assertEqual([s.heading for s in document.sections], ["Introduction", "Summary"])
     self.assertEmpty(document.abstract)
-    document = text.parse_markdown("# Abstract\nonly this", "x")
+    document = markdown.parse_markdown("# Abstract\nonly this", "x")
     self.assertEqual(document.sections, (Section("Abstract", (("only this",),)),))
 
-  @parameterized.parameters(text.parse_markdown, text.parse_plain_text)
+  @parameterized.parameters(markdown.parse_markdown, plain_text.parse_plain_text)
   def test_one_word(self, parse):
     self.assertEqual(parse("word", "x").sections, (Section("", (("word",),)),))
 
   def test_markdown_heading_alone_is_the_text(self):
-    self.assertEqual(text.parse_markdown("# Hello", "x").sections, (Section("", (("Hello",),)),))
+    self.assertEqual(
+      markdown.parse_markdown("# Hello", "x").sections, (Section("", (("Hello",),)),)
+    )
 
-  @parameterized.parameters(text.parse_markdown, text.parse_plain_text)
+  @parameterized.parameters(markdown.parse_markdown, plain_text.parse_plain_text)
   def test_long_documents(self, parse):
     sentences = parse("It is so. " * 2000, "x").sections[0].paragraphs[0]
     self.assertLen(sentences, 2000)
     sentences = parse("word " * 5000, "x").sections[0].paragraphs[0]
     self.assertEqual([len(s.split()) for s in sentences], [5000])
 
-  @parameterized.parameters(text.parse_markdown, text.parse_plain_text)
+  @parameterized.parameters(markdown.parse_markdown, plain_text.parse_plain_text)
   def test_mutated_input_makes_a_document_quickly(self, parse):
     rng = random.Random(0)
     junk = [
@@ -249,7 +253,7 @@ class ReadTest(parameterized.TestCase):
 
   @parameterized.parameters("p.md", "p.MARKDOWN", "p.txt", "p")
   def test_suffix_decides(self, name):
-    document = text.read_paper(self.write(name, "# A\n\nfoo\n\n# B\n\nbar"))
+    document = files.read_paper(self.write(name, "# A\n\nfoo\n\n# B\n\nbar"))
     self.assertEqual(document.id, "p")
     is_markdown = name.lower().startswith("p.m")
     self.assertEqual([s.heading for s in document.sections] == ["A", "B"], is_markdown)
@@ -260,10 +264,10 @@ class ReadTest(parameterized.TestCase):
       "Größe zählt.".encode("utf-16"),
       b"Gr\xc3\xb6\x00\xc3\x9fe z\xc3\xa4hlt.\x00",
     ):
-      document = text.read_paper(self.write("p.txt", data))
+      document = files.read_paper(self.write("p.txt", data))
       self.assertEqual(document.sections, (Section("", (("Größe zählt.",),)),))
     with self.assertLogs(level="WARNING") as logs:
-      document = text.read_paper(self.write("p.txt", "Größe zählt.".encode("latin-1")))
+      document = files.read_paper(self.write("p.txt", "Größe zählt.".encode("latin-1")))
     self.assertEqual(document.sections, (Section("", (("Größe zählt.",),)),))
     self.assertIn("read as Latin-1", logs.output[0])
 
@@ -278,19 +282,19 @@ class ReadTest(parameterized.TestCase):
   )
   def test_file_without_text(self, data):
     with self.assertRaisesRegex(UserError, "p.md: no text in this file"):
-      text.read_paper(self.write("p.md", data))
+      files.read_paper(self.write("p.md", data))
 
   def test_bad_paths(self):
     with self.assertRaisesRegex(UserError, "none.md: no such file"):
-      text.read_paper(os.path.join(self.folder, "none.md"))
+      files.read_paper(os.path.join(self.folder, "none.md"))
     with self.assertRaisesRegex(UserError, "is a folder; give a file"):
-      text.read_paper(self.folder)
+      files.read_paper(self.folder)
     with self.assertRaisesRegex(UserError, r"unknown suffix '.pdf'; known: .md, .markdown, .txt"):
-      text.read_paper(self.write("p.pdf", "%PDF-1.7"))
+      files.read_paper(self.write("p.pdf", "%PDF-1.7"))
     with self.assertRaisesRegex(UserError, "no papers in this folder"):
-      text.read_papers(self.folder)
+      files.read_papers(self.folder)
     with self.assertRaisesRegex(UserError, "nowhere: no such file"):
-      text.read_papers(os.path.join(self.folder, "nowhere"))
+      files.read_papers(os.path.join(self.folder, "nowhere"))
 
   def test_folder(self):
     self.write("b.md", "Two.")
@@ -299,15 +303,15 @@ class ReadTest(parameterized.TestCase):
     self.write("c.md", "")
     self.write("figure.png", b"\x89PNG")
     with self.assertLogs(level="WARNING") as logs:
-      documents = text.read_papers(self.folder)
+      documents = files.read_papers(self.folder)
     self.assertEqual([d.id for d in documents], ["a", "b", "b.txt"])
     self.assertIn("c.md: no text in this file", logs.output[0])
-    self.assertLen(text.read_papers(os.path.join(self.folder, "a.txt")), 1)
+    self.assertLen(files.read_papers(os.path.join(self.folder, "a.txt")), 1)
 
   def test_folder_of_unreadable_files(self):
     self.write("a.md", "")
     with self.assertRaisesRegex(UserError, "none of 1 files could be read; the first: .*a.md"):
-      text.read_papers(self.folder)
+      files.read_papers(self.folder)
 
 
 if __name__ == "__main__":

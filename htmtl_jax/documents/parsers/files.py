@@ -1,0 +1,156 @@
+"""A paper's file, or a folder of papers in mixed formats, to documents.
+
+The suffix decides the format, the file's name is the id. Every format is a row of
+`FORMATS`; its parser is imported when a file needs it.
+"""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import os
+
+from absl import logging
+
+from htmtl_jax.documents.document import Document
+from htmtl_jax.errors import UserError
+
+_MIB = 1 << 20
+
+
+def _parse_markdown(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
+  from htmtl_jax.documents.parsers.markdown import parse_markdown
+
+  return parse_markdown(decode_text(data, path), id)
+
+
+def _parse_plain_text(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
+  from htmtl_jax.documents.parsers.plain_text import parse_plain_text
+
+  return parse_plain_text(decode_text(data, path), id)
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+  """One row of the table of formats.
+
+  Attributes:
+    name: for people.
+    suffixes: of its files, lower case.
+    parse: (content, id, path) to a document; the path is for messages, and for what
+      the file includes. Raises UserError with one clear line for what is no such file.
+    max_bytes: larger files are refused, which bounds time and memory. Where a format
+      carries pictures its files are larger.
+  """
+
+  name: str
+  suffixes: tuple[str, ...]
+  parse: Callable[[bytes, str, str], Document]
+  max_bytes: int = 32 * _MIB
+
+
+FORMATS = (
+  Format("Markdown", (".md", ".markdown"), _parse_markdown),
+  Format("plain text", (".txt", ".text", ""), _parse_plain_text),
+)
+_FORMAT_OF_SUFFIX = {suffix: format for format in FORMATS for suffix in format.suffixes}
+KNOWN_SUFFIXES = tuple(suffix for suffix in _FORMAT_OF_SUFFIX if suffix)
+
+
+def decode_text(data: bytes, path: str) -> str:
+  """The text of a file, without NUL characters; not UTF-8 or UTF-16, it is read as Latin-1."""
+  if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    text = data.decode("utf-16", "replace")
+  else:
+    try:
+      text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+      logging.warning("%s: not UTF-8 at byte %d; read as Latin-1", path, error.start)
+      text = data.decode("latin-1")
+  return text.replace("\x00", "")
+
+
+def read_paper(path: str) -> Document:
+  """Reads one file; its suffix decides the format, its name is the id.
+
+  Raises:
+    UserError: a missing file, a folder, an unknown suffix, a file that is too large or
+      damaged, or one without text.
+  """
+  path = os.path.expanduser(str(path))
+  if os.path.isdir(path):
+    raise UserError(f"{path}: is a folder; give a file")
+  if not os.path.exists(path):
+    raise UserError(f"{path}: no such file; check the path")
+  stem, suffix = os.path.splitext(os.path.basename(path))
+  found = _FORMAT_OF_SUFFIX.get(suffix.lower())
+  if found is None:
+    raise UserError(
+      f"{path}: unknown suffix {suffix.lower()!r}; known: {', '.join(KNOWN_SUFFIXES)}, or none"
+    )
+  try:
+    size = os.path.getsize(path)
+    if size > found.max_bytes:
+      raise UserError(
+        f"{path}: {size / _MIB:,.0f} MiB is too large for a paper in {found.name} (at most "
+        f"{found.max_bytes // _MIB} MiB); split it, or give another file"
+      )
+    with open(path, "rb") as handle:
+      data = handle.read()
+  except OSError as error:
+    raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+  document = found.parse(data, stem, path)
+  if not document.sections:
+    raise UserError(f"{path}: no text in this file; give a paper with at least one sentence")
+  return document
+
+
+def list_papers(path: str) -> list[str]:
+  """The files of a folder with a known suffix, sorted by name; of a file, itself.
+
+  Raises:
+    UserError: a missing path, or nothing to read in the folder.
+  """
+  path = os.path.expanduser(str(path))
+  if not os.path.isdir(path):
+    return [path]
+  names = sorted(
+    n for n in os.listdir(path) if not n.startswith(".") and n.lower().endswith(KNOWN_SUFFIXES)
+  )
+  if not names:
+    raise UserError(
+      f"{path}: no papers in this folder; known suffixes: {', '.join(KNOWN_SUFFIXES)}"
+    )
+  return [os.path.join(path, name) for name in names]
+
+
+def iterate_papers(path: str) -> Iterator[Document]:
+  """Reads a file, or every paper of a folder (`list_papers`), one after the other.
+
+  Unreadable files of a folder are logged and left out. Of files that differ in
+  their suffix only, all but the first have it in their id.
+
+  Raises:
+    UserError: a missing path, nothing to read in the folder, or nothing readable.
+  """
+  path = os.path.expanduser(str(path))
+  if not os.path.isdir(path):
+    yield read_paper(path)
+    return
+  files, used, failures = list_papers(path), set(), []
+  for file in files:
+    try:
+      document = read_paper(file)
+    except UserError as error:
+      failures.append(str(error))
+      logging.warning("%s; left out", error)
+      continue
+    if document.id in used:
+      document = dataclasses.replace(document, id=os.path.basename(file))
+    used.add(document.id)
+    yield document
+  if not used:
+    raise UserError(f"{path}: none of {len(files)} files could be read; the first: {failures[0]}")
+
+
+def read_papers(path: str) -> list[Document]:
+  """`iterate_papers` as a list."""
+  return list(iterate_papers(path))
