@@ -143,7 +143,10 @@ class Computer:
       jax.jit(jax.value_and_grad(self._compute_loss, has_aux=True)), self._mesh
     )
     self._decode = make_decoder(
-      self.model, DecodeConfig(beam_size=1, max_tokens=MAX_OUTPUT_TOKENS), self._loss, self._mesh
+      self.model,
+      DecodeConfig(beam_size=1, min_tokens=(1, 1, 1), max_tokens=MAX_OUTPUT_TOKENS),
+      self._loss,
+      self._mesh,
     )
 
   def _compute_loss(self, params, batch: Batch):

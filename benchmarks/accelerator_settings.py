@@ -69,6 +69,7 @@ SIZES: dict[str, tuple[ModelConfig, int, float]] = {
       section_layers=1,
       document_layers=1,
       decoder_layers=1,
+      dropout=0.0,
     ),
     48,
     3e-3,

@@ -76,6 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.max_positions = 64  # index among siblings; later ones share the last
   model.position_scale = 0.5  # of position, level and heading embeddings; tokens have 1
   model.token_shift = True  # each token also sees its predecessor's embedding
+  model.piece_positions = True  # the decoder is told which piece of the summary it writes
   model.top_down = True  # False: no context flows back (the description's literal method)
   model.copy = True  # pointer-generator copy gate
   model.memory = "all"  # what the decoder reads: "all", or "segments" without tokens

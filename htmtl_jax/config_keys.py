@@ -130,6 +130,8 @@ def _parse_scalar(text: str, expected: type) -> Any:
 
 def _parse_elements(text: str, old: Sequence[Any]) -> list[Any]:
   text = text.strip()
+  if old and all(isinstance(element, tuple) for element in old):
+    return _parse_rows(text, old)
   if text[:1] in ("(", "[") and text[-1:] in (")", "]"):
     text = text[1:-1]
   words = [word.strip() for word in text.split(",")]
@@ -144,6 +146,21 @@ def _parse_elements(text: str, old: Sequence[Any]) -> list[Any]:
       return [word.strip("\"'") for word in words]
     return [_parse_scalar(word, element_type) for word in words]
   return [_guess_value(word) for word in words]
+
+
+def _parse_rows(text: str, old: Sequence[tuple]) -> list[tuple]:
+  """Reads "(16, 768), (24, 1024)": rows as long and of the same types as the first there is."""
+  try:
+    rows = ast.literal_eval(
+      f"({text.rstrip(', ')},)" if text[:2] not in ("((", "[[", "[(", "([") else text
+    )
+  except SyntaxError:
+    raise ValueError(text) from None
+  types = [type(value) for value in old[0]]
+  for row in rows:
+    if not isinstance(row, (tuple, list)) or [type(value) for value in row] != types:
+      raise ValueError(text)
+  return [tuple(row) for row in rows]
 
 
 def _guess_value(text: str) -> Any:

@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.beam_search import NEVER, SearchResult, beam_search, repeated_ngram_mask
-from htmtl_jax.data.tokenizer import BOS_ID, EOS_ID, NUM_STRUCTURE_IDS, SECTION_ID, SENTENCE_ID
+from htmtl_jax.data.tokenizer import (
+  BOS_ID,
+  EOS_ID,
+  NUM_STRUCTURE_IDS,
+  PIECE_MARKERS,
+  SECTION_ID,
+  SENTENCE_ID,
+)
 from htmtl_jax.errors import UserError
 from htmtl_jax.layout import Batch
 from htmtl_jax.levels import NUM_LEVELS, PARAGRAPH, SECTION
@@ -26,9 +33,9 @@ class DecodeConfig:
 
   beam_size: int = 4
   length_penalty: float = 0.8
-  min_tokens: tuple[int, int, int] = (1, 1, 1)
+  min_tokens: tuple[int, int, int] = (8, 32, 32)
   max_tokens: tuple[int, int, int] = (64, 512, 640)
-  no_repeat_ngram: tuple[int, int, int] = (0, 0, 0)
+  no_repeat_ngram: tuple[int, int, int] = (4, 4, 0)
 
   def __post_init__(self):
     if self.beam_size < 1:
@@ -69,7 +76,9 @@ def make_decoder(
       method=Htmtl.start_decoding,
     )
 
-    def step(ids, previous, position, cache):
+    def step(ids, previous, position, carry):
+      cache, markers = carry
+      markers += ids == jnp.asarray(PIECE_MARKERS)[None, :, None]
       flat = lambda x: x.reshape(batch_size, queries)
       log_probs, _, cache = model.apply(
         variables,
@@ -77,22 +86,28 @@ def make_decoder(
         flat(previous),
         position,
         levels,
+        flat(piece_of_count(markers)),
         memory.token_ids,
         cache,
         method=Htmtl.decode_step,
       )
-      return log_probs.reshape(batch_size, NUM_LEVELS, beams, -1), cache
+      return log_probs.reshape(batch_size, NUM_LEVELS, beams, -1), (cache, markers)
 
-    def reorder(cache, parents):
+    def reorder(carry, parents):
       if beams == 1:
-        return cache
+        return carry
+      cache, markers = carry
+      markers = jnp.take_along_axis(markers, parents, axis=-1)
       index = parents[None, ..., None, None, None]  # [1, B, G, K, 1, 1, 1]
 
       def move(array):  # [layers, B, Q, T, H, E]
         grouped = array.reshape(array.shape[0], batch_size, NUM_LEVELS, beams, *array.shape[3:])
         return jnp.take_along_axis(grouped, index, axis=3).reshape(array.shape)
 
-      return cache.replace(keys=tuple(map(move, cache.keys)), values=tuple(map(move, cache.values)))
+      cache = cache.replace(
+        keys=tuple(map(move, cache.keys)), values=tuple(map(move, cache.values))
+      )
+      return cache, markers
 
     def constrain(log_probs, ids, position):
       forbidden = forbidden_structure(ids, position, num_pieces, jnp.asarray(config.min_tokens))
@@ -113,7 +128,7 @@ def make_decoder(
       step,
       reorder,
       constrain,
-      cache,
+      (cache, jnp.zeros((batch_size, NUM_LEVELS, beams), jnp.int32)),
       batch_size=batch_size,
       max_lengths=jnp.asarray(config.max_tokens),
       beam_size=beams,
@@ -124,6 +139,12 @@ def make_decoder(
     )
 
   return under_mesh(jax.jit(decode), mesh)
+
+
+def piece_of_count(markers: jax.Array) -> jax.Array:
+  """`Targets.piece` from the markers counted so far: [B, 3, K] int32 to the same."""
+  opens_with_marker = jnp.arange(NUM_LEVELS)[None, :, None] == SECTION
+  return jnp.maximum(markers - opens_with_marker, 0)
 
 
 def forbidden_structure(ids, position, num_pieces, min_tokens) -> jax.Array:

@@ -17,6 +17,7 @@ from htmtl_jax.data.packing import (
   fits,
   merge_pieces,
   pack_document,
+  piece_of_input,
   stack_documents,
 )
 from htmtl_jax.data.tokenize import decode_summary
@@ -206,19 +207,20 @@ def _targets_by_sentence(written: Written, experiment) -> tuple[Targets, list[in
   Sentences are counted as `decode_summary` counts them; markers belong to none.
   """
   length = sum(experiment.decode_config.max_tokens)
-  columns = {name: [] for name in ("ids", "input_ids", "level", "position", "unit")}
+  columns = {name: [] for name in ("ids", "input_ids", "level", "position", "unit", "piece")}
   counts, first = [], 0
   for level, ids in enumerate(written.ids):
     units = _sentence_of_token(ids, experiment.tokenizer)
     count = sum(map(len, written.pieces[LEVELS[level]]))
     columns["ids"].append(ids)
     columns["input_ids"].append(np.concatenate([[BOS_ID], ids])[: len(ids)])
+    columns["piece"].append(piece_of_input(columns["input_ids"][-1], level))
     columns["level"].append(np.full(len(ids), level))
     columns["position"].append(np.arange(len(ids)))
     columns["unit"].append(np.where(units >= 0, units + first, -1))
     counts.append(count)
     first += count
-  fill = {"ids": 0, "input_ids": 0, "level": -1, "position": 0, "unit": -1}
+  fill = {"ids": 0, "input_ids": 0, "level": -1, "position": 0, "unit": -1, "piece": 0}
   rows = {}
   for name, parts in columns.items():
     flat = np.concatenate(parts)[:length]

@@ -100,9 +100,21 @@ class LayoutConfig:
   sentences_per_token_row: float = 8.0
   paragraphs_per_token_row: float = 2.5
   sections_per_token_row: float = 0.25
-  min_sections: int = 8
+  min_sections: int = 16
   paragraph_units: int = 32
-  buckets: tuple[tuple[int, int], ...] = ((16, 640), (32, 768), (64, 1216))
+  buckets: tuple[tuple[int, int], ...] = (
+    (16, 768),
+    (24, 1024),
+    (32, 1216),
+    (40, 1216),
+    (48, 1216),
+    (56, 1216),
+    (64, 1216),
+    (80, 1216),
+    (96, 1216),
+    (112, 1216),
+    (136, 1216),
+  )
 
 
 def make_bucket(config: LayoutConfig, token_rows: int, target_tokens: int) -> Bucket:
@@ -193,6 +205,9 @@ class Targets:
     level: [B, T] int32, 0 sentence, 1 paragraph, 2 section; -1 at padding.
     position: [B, T] int32, index inside the summary.
     unit: [B, T] int32, index into the U units; -1 at padding.
+    piece: [B, T] int32, where in its summary the input stands: at the section level the
+      section's piece (from 0), at the paragraph level the sentence, else 0. Known from
+      the input ids alone, unlike `unit`, which belongs to what is to be predicted.
   """
 
   ids: jax.Array
@@ -200,6 +215,7 @@ class Targets:
   level: jax.Array
   position: jax.Array
   unit: jax.Array
+  piece: jax.Array
 
   @property
   def mask(self):

@@ -28,7 +28,7 @@ class LossConfig:
   """Weights and choices; each field's meaning stands beside it in `configs/base.py`."""
 
   level_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
-  label_smoothing: float = 0.0
+  label_smoothing: float = 0.1
   coverage: float = 0.1
   coverage_segments: str = "sentences"
   coverage_direction: str = "attention_to_importance"
@@ -36,10 +36,10 @@ class LossConfig:
   twice: float = 0.02
   diversity: float = 0.01
   importance: float = 0.0
-  ramp_start: int = 200
-  ramp_steps: int = 200
+  ramp_start: int = 1000
+  ramp_steps: int = 1000
   importance_ramp_start: int = 0
-  importance_ramp_steps: int = 50
+  importance_ramp_steps: int = 200
 
   def __post_init__(self):
     for name, known in (

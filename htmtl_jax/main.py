@@ -203,6 +203,9 @@ def _check_flags(values: flags.FlagValues) -> Mode:
   for name in mode.required:
     if not values[name].value:
       raise UserError(f"--{name} is missing; --mode={values.mode} needs it")
+  for name in ("workdir", "input", "output"):
+    if values[name].value:  # the shell leaves --name=~/x as it is
+      values[name].value = os.path.expanduser(values[name].value)
   for name in ("workdir", "split", "checkpoint", "input", "output"):
     if values[name].present and name not in mode.required + mode.optional:
       raise UserError(f"--{name} has no meaning with --mode={values.mode}; leave it out")

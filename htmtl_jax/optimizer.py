@@ -18,10 +18,10 @@ class OptimizerConfig:
   """Each field's meaning stands beside it in `configs/base.py`."""
 
   name: str = "adamw"
-  learning_rate: float = 1e-3
-  schedule: str = "cosine"
-  warmup_steps: int = 100
-  schedule_steps: int = 1000
+  learning_rate: float = 5e-4
+  schedule: str = "rsqrt"
+  warmup_steps: int = 1000
+  schedule_steps: int = 100_000
   final_share: float = 0.05
   beta1: float = 0.9
   beta2: float = 0.98

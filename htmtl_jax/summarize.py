@@ -17,6 +17,7 @@ a section's is the sum of its sentences'.
 """
 
 from collections.abc import Sequence
+import hashlib
 import json
 import os
 import re
@@ -209,9 +210,14 @@ def _has_checkpoint(workdir: str) -> bool:
 
 
 def write_record(record: dict, directory: str) -> str:
-  """Writes one record as DIRECTORY/ID.json, atomically; returns the path."""
+  """Writes one record as DIRECTORY/ID.json, atomically; returns the path.
+
+  An id that cannot be a file's name is cleaned, and a digest of it keeps the names apart.
+  """
   os.makedirs(directory, exist_ok=True)
-  name = re.sub(r"[^\w.-]+", "_", record["id"]).strip("._") or "document"
+  name = re.sub(r"[^\w.-]+", "_", record["id"]).strip("._")[:100]
+  if name != record["id"]:
+    name = f"{name or 'document'}-{hashlib.sha256(record['id'].encode()).hexdigest()[:8]}"
   path = os.path.join(directory, f"{name}.json")
   temporary = f"{path}.partial"
   with open(temporary, "w", encoding="utf-8") as f:

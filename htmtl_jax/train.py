@@ -5,7 +5,6 @@ Everything with a test of its own lives elsewhere; this file is the order of thi
 
 import math
 import os
-import signal
 import time
 
 import jax
@@ -25,6 +24,7 @@ from htmtl_jax.experiment import (
   make_experiment,
 )
 from htmtl_jax.flops import count_matmul_flops, peak_flops
+from htmtl_jax.interruption import Interrupted, Interruption
 from htmtl_jax.metrics import MetricWriter
 from htmtl_jax.optimizer import make_optimizer, make_schedule
 from htmtl_jax.progress import Progress, format_duration
@@ -63,12 +63,21 @@ def run_train(config, workdir: str) -> str:
       and evaluation/STEP/.
 
   Returns:
-    "finished", or "interrupted" after a SIGTERM: saved, to be run again.
+    "finished", or "interrupted" after a SIGTERM at any point: saved, to be run again.
 
   Raises:
     UserError: for bad data or a config that does not go with the workdir's run; or
       when the loss is not finite any more.
   """
+  with Interruption() as interruption:
+    try:
+      return _run(config, workdir, interruption)
+    except Interrupted:  # while preparing, compiling or evaluating: nothing there to be saved
+      return "interrupted"
+
+
+def _run(config, workdir: str, interruption: Interruption) -> str:
+  """The recipe."""
   # ---- the config, and that of the run that may be here already
   try:
     os.makedirs(workdir, exist_ok=True)
@@ -112,7 +121,7 @@ def run_train(config, workdir: str) -> str:
     store,
     MetricWriter(workdir, resume_step=step, enabled=jax.process_index() == 0) as writer,
     Progress(max(config.train.num_steps, step), "train", initial=step) as progress,
-    _Interruption() as interruption,
+    interruption.deferred(),
   ):
     progress.say(_describe(experiment, train_split, state))
     if restored:
@@ -161,11 +170,13 @@ def run_train(config, workdir: str) -> str:
     if step > (store.latest_step() or 0):
       save()
     store.wait()
-    if step < config.train.num_steps:
-      return "interrupted"
+  if step < config.train.num_steps:
+    return "interrupted"
 
   # ---- the end: decode and score the held-out documents with the best checkpoint
   if config.train.evaluate_at_end:
+    if interruption.requested:
+      return "interrupted"
     del state
     from htmtl_jax.evaluate import run_evaluate
 
@@ -296,27 +307,6 @@ class _Window:
       values["speed/peak_memory_gib"] = memory["peak_bytes_in_use"] / 2**30
     self.restart()
     return values
-
-
-class _Interruption:
-  """Turns SIGTERM into a request that the loop honours after the step in progress."""
-
-  def __init__(self):
-    self.requested = False
-
-  def __enter__(self):
-    try:
-      self._previous = signal.signal(signal.SIGTERM, self._request)
-    except ValueError:  # not the main thread: the embedding program owns the signals
-      self._previous = None
-    return self
-
-  def __exit__(self, *exception_info):
-    if self._previous is not None:
-      signal.signal(signal.SIGTERM, self._previous)
-
-  def _request(self, *unused_signal):
-    self.requested = True
 
 
 def _check_references(corpus) -> None:

@@ -256,6 +256,21 @@ class BadInputTest(parameterized.TestCase):
     with CheckpointStore(self.workdir / "checkpoints") as store:
       self.assertEqual(store.latest_step(), 2 if step == 4 else None)
 
+  def test_parameters_that_overflow_are_never_saved(self):
+    # The loss of the step that spoils the parameters is still finite: it came before.
+    status, _, err = tiny_config.run_train(
+      self.workdir, "--config.optimizer.learning_rate=1e38", "--config.train.checkpoint_every=1"
+    )
+    self.assertEqual(status, 2, err)
+    self.assertRegex(
+      err.splitlines()[-1], r"^htmtl_jax: error: the loss is (nan|inf) at step \d+, "
+    )
+    with CheckpointStore(self.workdir / "checkpoints", read_only=True) as store:
+      latest = store.latest_step()
+      if latest is not None:
+        for leaf in jax.tree.leaves(store.restore_params(latest)):
+          self.assertTrue(np.isfinite(leaf).all())
+
 
 if __name__ == "__main__":
   absltest.main()

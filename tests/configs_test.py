@@ -53,6 +53,13 @@ def abstract_batch(bucket, size):
 
 
 class ConfigFilesTest(parameterized.TestCase):
+  @parameterized.parameters(*DATACLASSES)
+  def test_defaults_in_code_are_those_of_base(self, section):
+    base = config_lib.load_config(CONFIGS / "base.py")
+    self.assertEqual(
+      config_lib.get_frozen(base[section], DATACLASSES[section], section), DATACLASSES[section]()
+    )
+
   @parameterized.parameters(*NAMES)
   def test_loads_and_builds(self, name):
     config = config_lib.load_config(CONFIGS / name)

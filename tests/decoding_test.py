@@ -22,7 +22,9 @@ from tests import tiny
 NUM_DOCUMENTS = 8
 MAX_TOKENS = (7, 12, 16)
 BUCKET = dataclasses.replace(tiny.BUCKET, target_tokens=sum(MAX_TOKENS))
-LOSS = LossConfig(coverage=0.0, twice=0.0, diversity=0.0, importance_ramp_steps=0)
+LOSS = LossConfig(
+  label_smoothing=0.0, coverage=0.0, twice=0.0, diversity=0.0, importance_ramp_steps=0
+)
 CONFIG = dataclasses.replace(tiny.SMALL, width=32, mlp_width=64)
 
 
@@ -115,7 +117,13 @@ class DecodingTest(parameterized.TestCase):
     for level in ("sentence", "paragraph", "section"):
       self.assertLess(float(metrics[f"ce/{level}"]), 0.02)
 
-    config = DecodeConfig(beam_size=1, length_penalty=0.0, max_tokens=MAX_TOKENS)
+    config = DecodeConfig(
+      beam_size=1,
+      length_penalty=0.0,
+      min_tokens=(1, 1, 1),
+      max_tokens=MAX_TOKENS,
+      no_repeat_ngram=(0, 0, 0),
+    )
     num_pieces = np.array([int((d.target_ids[2] == SECTION_ID).sum()) for d in documents])
     decode = make_decoder(model, config, LOSS, mesh)
     result = jax.device_get(decode(state.params, state.step, on_device, num_pieces))

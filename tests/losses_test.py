@@ -152,7 +152,7 @@ class BatchTest(parameterized.TestCase):
       np.asarray,
       jax.jit(lambda p, b: model.apply({"params": p}, b, tiny.BUCKET.units))(params, cls.batch),
     )
-    cls.config = LossConfig(importance=1.0)
+    cls.config = LossConfig(importance=1.0, label_smoothing=0.0)
 
   def terms(self, documents=slice(None), config=None, copy=True):
     take = lambda tree: jax.tree.map(lambda x: x[documents], tree)

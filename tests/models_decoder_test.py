@@ -13,9 +13,11 @@ from htmtl_jax.data.tokenizer import (
   EOS_ID,
   NUM_STRUCTURE_IDS,
   PAD_ID,
+  PIECE_MARKERS,
   SECTION_ID,
   UNK_ID,
 )
+from htmtl_jax.decoding import piece_of_count
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.models.memory import make_memory, segment_scores
 from tests import numpy_reference, tiny
@@ -32,11 +34,12 @@ VARIANTS = {
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def run(model, params, batch, num_units, step_ids):
+def run(model, params, batch, num_units, step_ids, step_pieces):
   """Both ways of decoding the targets.
 
   Args:
     step_ids: [T, B, 3] int32, input ids of each level, step by step.
+    step_pieces: [T, B, 3] int32, `Targets.piece` of each.
 
   Returns:
     (ModelOutput of the teacher-forced pass, log_probs [T, B, 3, V] of the cached
@@ -51,30 +54,34 @@ def run(model, params, batch, num_units, step_ids):
   before = jnp.concatenate([jnp.full_like(step_ids[:1], 7), step_ids[:-1]])  # 7 must not count
 
   def body(cache, inputs):
-    position, ids, previous = inputs
+    position, ids, previous, pieces = inputs
     log_probs, attention, cache = model.apply(
       variables,
       ids,
       previous,
       position,
       jnp.arange(3),
+      pieces,
       memory.token_ids,
       cache,
       method=Htmtl.decode_step,
     )
     return cache, (log_probs, segment_scores(attention, encoded, batch))
 
-  _, (log_probs, scores) = jax.lax.scan(body, cache, (jnp.arange(length), step_ids, before))
+  _, (log_probs, scores) = jax.lax.scan(
+    body, cache, (jnp.arange(length), step_ids, before, step_pieces)
+  )
   return full, log_probs, scores, memory.token_ids
 
 
 def step_inputs(documents):
-  """[T, B, 3]: BOS and then the targets, zeros behind them."""
+  """([T, B, 3] BOS and then the targets, zeros behind; [T, B, 3] their pieces, as decoding counts)."""
   ids = np.zeros((max(LENGTHS), len(documents), 3), np.int32)
   for b, document in enumerate(documents):
     for level, target in enumerate(document.target_ids):
       ids[: len(target), b, level] = [BOS_ID, *target[:-1]]
-  return ids
+  markers = np.cumsum(ids == np.array(PIECE_MARKERS), axis=0, dtype=np.int32)
+  return ids, np.asarray(piece_of_count(markers[..., None]))[..., 0]
 
 
 class DecoderTest(parameterized.TestCase):
@@ -93,7 +100,7 @@ class DecoderTest(parameterized.TestCase):
       scanned = tiny.init_params(scanned_model, self.batch)
       params = scanned if config.scan_layers else tiny.unstack_layers(scanned)
       model = Htmtl(config, tiny.VOCABULARY)
-      out = run(model, params, self.batch, tiny.BUCKET.units, step_inputs(self.documents))
+      out = run(model, params, self.batch, tiny.BUCKET.units, *step_inputs(self.documents))
       self.results[name] = (config, scanned, model, params, jax.tree.map(np.asarray, out))
     return self.results[name]
 
@@ -167,7 +174,7 @@ class DecoderTest(parameterized.TestCase):
     batch = tiny.pack(documents, tiny.LARGER_BUCKET)
     units = tiny.LARGER_BUCKET.units
     alone, alone_log_probs, alone_scores, _ = run(
-      model, params, batch, units, step_inputs(documents)
+      model, params, batch, units, *step_inputs(documents)
     )
     count = sum(map(len, documents[0].target_ids))
     np.testing.assert_allclose(alone.log_probs[0, :count], full.log_probs[1, :count], atol=1e-5)
@@ -194,7 +201,7 @@ class DecoderTest(parameterized.TestCase):
         input_ids=np.where(targets.mask, targets.input_ids, garbage(targets.ids)),
       ),
     )
-    other, *_ = run(model, params, spoiled, tiny.BUCKET.units, step_inputs(self.documents))
+    other, *_ = run(model, params, spoiled, tiny.BUCKET.units, *step_inputs(self.documents))
     mask = targets.mask
     np.testing.assert_array_equal(np.asarray(other.log_probs)[mask], full.log_probs[mask])
     for kind in range(3):
@@ -209,7 +216,7 @@ class DecoderTest(parameterized.TestCase):
       self.assertEqual(here.sum(), 3 if level else 2)
       input_ids[here] = 22 + (input_ids[here] + 3) % 29
       batch = self.batch.replace(targets=targets.replace(input_ids=input_ids))
-      other, *_ = run(model, params, batch, tiny.BUCKET.units, step_inputs(self.documents))
+      other, *_ = run(model, params, batch, tiny.BUCKET.units, *step_inputs(self.documents))
       moved = np.asarray(other.log_probs) != full.log_probs
       may_move = (targets.level == level) & (targets.position >= position)
       may_move &= (here.any(1))[:, None]
@@ -243,7 +250,7 @@ class DecoderTest(parameterized.TestCase):
     for slot, structure_id in zip(tokens[4:], (UNK_ID, EOS_ID, SECTION_ID, PAD_ID)):
       token_ids[0].reshape(-1)[slot] = structure_id
     batch = self.batch.replace(token_ids=token_ids)
-    *_, ids = run(model, params, batch, tiny.BUCKET.units, step_inputs(self.documents))
+    *_, ids = run(model, params, batch, tiny.BUCKET.units, *step_inputs(self.documents))
     ids = np.asarray(ids)
     words = batch.tokens.mask & (token_ids >= NUM_STRUCTURE_IDS)
     self.assertEqual(words.sum(), batch.tokens.mask.sum() - 4)

@@ -5,7 +5,7 @@ Slow and plain. The packed, jitted model must agree with this.
 
 import numpy as np
 
-from htmtl_jax.data.tokenizer import BOS_ID, NUM_STRUCTURE_IDS
+from htmtl_jax.data.tokenizer import BOS_ID, NUM_STRUCTURE_IDS, SECTION_ID, SENTENCE_ID
 
 
 def softmax(x):
@@ -236,6 +236,16 @@ def parents_of(tree):
   return tuple(map(np.array, (token_sentence, sentence_paragraph, paragraph_section)))
 
 
+def pieces_before(target_ids, level):
+  """[T]: how many of the summary's pieces were complete when each token is to be predicted."""
+  marker = (None, SENTENCE_ID, SECTION_ID)[level]
+  pieces, count = [], 0
+  for i in range(len(target_ids)):
+    count += i > 0 and target_ids[i - 1] == marker
+    pieces.append(max(count - 1, 0) if level == 2 else count)
+  return np.array(pieces)
+
+
 def decode(params, config, tree, encoded, target_ids, level, num_real_ids, ramp=1.0):
   """Teacher-forced pass over one summary of one document.
 
@@ -275,6 +285,8 @@ def decode(params, config, tree, encoded, target_ids, level, num_real_ids, ramp=
   if config.token_shift:
     x = shift(x, w)
   x = x + w("level_embedding")[level]
+  if config.piece_positions:
+    x = x + w("piece_position/embedding")[pieces_before(target_ids, level)]
   for i in range(config.decoder_layers):
     last = i == config.decoder_layers - 1
     layer = stack.sub("last_layer") if last else stack.sub("layers", i)

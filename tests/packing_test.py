@@ -169,6 +169,11 @@ class PackingTest(parameterized.TestCase):
     self.assertEqual(targets.position.tolist(), [0, 1, 0, 1, 2, 3, 4, 0, 1, 2, 0, 0])
     # Units: 0 the sentence, 1 to 3 the paragraph's (9 shares the last), from 4 the digest's.
     self.assertEqual(targets.unit.tolist(), [0, 0, 1, 1, 2, 2, 3, 4, 4, 4, -1, -1])
+    # 4 separates sentences: its input and what follows stand in the second one.
+    self.assertEqual(targets.piece.tolist(), [0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0])
+    digest = np.array([5, 34, 5, 35, 36, EOS_ID])
+    targets = packing.pack_targets((a[:0], b[:0], digest), (a[:0], b[:0], 0 * digest), bucket)
+    self.assertEqual(targets.piece.tolist(), [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0])
     cut = packing.pack_targets((a, b, c), units, dataclasses.replace(bucket, target_tokens=4))
     self.assertEqual(cut.ids.tolist(), [30, 1, 31, 4])
     empty = np.zeros(0, np.int32)

@@ -285,12 +285,21 @@ class WithoutModelTest(SummarizeTestCase):
 
 class WriteRecordTest(SummarizeTestCase):
   @parameterized.parameters(
-    ("a/b c", "a_b_c.json"), ("../../x", "x.json"), ("...", "document.json")
+    ("a-b.c_d", r"a-b\.c_d\.json"),
+    ("a/b c", r"a_b_c-\w{8}\.json"),
+    ("../../x", r"x-\w{8}\.json"),
+    ("...", r"document-\w{8}\.json"),
+    ("x" * 999, r"x{100}-\w{8}\.json"),
   )
-  def test_an_id_names_a_file_in_the_folder(self, name, file):
+  def test_an_id_names_a_file_in_the_folder(self, name, pattern):
     path = pathlib.Path(write_record({"id": name}, str(self.folder / "out")))
-    self.assertEqual(path, self.folder / "out" / file)
-    self.assertEqual([p.name for p in path.parent.iterdir()], [file])
+    self.assertEqual([p for p in (self.folder / "out").iterdir()], [path])
+    self.assertRegex(path.name, f"^{pattern}$")
+
+  def test_ids_that_look_alike_get_files_of_their_own(self):
+    for name in ("a b", "a_b", "a/b"):
+      write_record({"id": name}, str(self.folder / "out"))
+    self.assertLen(list((self.folder / "out").iterdir()), 3)
 
 
 if __name__ == "__main__":

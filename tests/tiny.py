@@ -53,6 +53,7 @@ CONFIG = ModelConfig(
   top_down_layers=2,
   decoder_layers=3,
   max_positions=3,
+  dropout=0.0,
   dtype="float32",
 )
 # One layer wherever two add nothing to what is tested: these programs compile fast.

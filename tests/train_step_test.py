@@ -19,6 +19,7 @@ from tests import tiny
 BUCKET = dataclasses.replace(tiny.BUCKET, token_rows=8)
 NUM_DOCUMENTS = 8
 LOSS = LossConfig(
+  label_smoothing=0.0,
   importance=0.3,
   coverage=0.2,
   twice=0.2,

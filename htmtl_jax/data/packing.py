@@ -17,8 +17,9 @@ import jax
 import numpy as np
 
 from htmtl_jax.data.tokenized import TokenizedDocument
-from htmtl_jax.data.tokenizer import BOS_ID
+from htmtl_jax.data.tokenizer import BOS_ID, PIECE_MARKERS
 from htmtl_jax.layout import Batch, Bucket, Rows, Targets
+from htmtl_jax.levels import SECTION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,11 +167,12 @@ def pack_targets(
   Returns:
     `Targets` of NumPy arrays without the leading B.
   """
-  ids, inputs, levels, positions, units = [], [], [], [], []
+  ids, inputs, levels, positions, units, pieces = [], [], [], [], [], []
   for level, (level_ids, level_units) in enumerate(zip(target_ids, target_units)):
     level_ids = np.asarray(level_ids, np.int32)
     ids.append(level_ids)
     inputs.append(np.concatenate([[BOS_ID], level_ids])[: len(level_ids)])
+    pieces.append(piece_of_input(inputs[-1], level))
     levels.append(np.full(len(level_ids), level))
     positions.append(np.arange(len(level_ids)))
     units.append(
@@ -181,7 +183,21 @@ def pack_targets(
     flat = np.concatenate(parts)[: bucket.target_tokens]
     return np.concatenate([flat, np.full(bucket.target_tokens - len(flat), fill)]).astype(np.int32)
 
-  return Targets(row(ids, 0), row(inputs, 0), row(levels, -1), row(positions, 0), row(units, -1))
+  return Targets(
+    ids=row(ids, 0),
+    input_ids=row(inputs, 0),
+    level=row(levels, -1),
+    position=row(positions, 0),
+    unit=row(units, -1),
+    piece=row(pieces, 0),
+  )
+
+
+def piece_of_input(input_ids: np.ndarray, level: int) -> np.ndarray:
+  """`Targets.piece` of one summary's inputs: [T] int32 to [T] int32."""
+  markers = np.cumsum(input_ids == PIECE_MARKERS[level])
+  # A digest opens with its marker, a paragraph has markers between its sentences.
+  return np.maximum(markers - 1, 0) if level == SECTION else markers
 
 
 def fits(document: TokenizedDocument, bucket: Bucket) -> bool:

@@ -205,7 +205,7 @@ def load_prepared(directory: str | os.PathLike) -> PreparedCorpus:
 
 def prepared_directory(config, workdir: str | os.PathLike) -> str:
   """`config.data.prepared`, or WORKDIR/prepared where that is empty."""
-  return config.data.prepared or os.path.join(os.fspath(workdir), "prepared")
+  return os.path.expanduser(config.data.prepared) or os.path.join(os.fspath(workdir), "prepared")
 
 
 def documents_file(split: str) -> str:

@@ -27,6 +27,8 @@ UNK_ID = 2  # only stands in for a sentence that has no visible character at all
 BOS_ID = 3
 SENTENCE_ID = 4  # between two sentences of one piece of a summary
 SECTION_ID = 5  # opens a section's piece
+# By level, the marker that a summary's pieces are counted by; one sentence has none.
+PIECE_MARKERS = (-1, SENTENCE_ID, SECTION_ID)
 FIRST_LENGTH_ID = 6  # length control: <len0> ... <len15>
 NUM_LENGTH_IDS = 16
 NUM_STRUCTURE_IDS = FIRST_LENGTH_ID + NUM_LENGTH_IDS

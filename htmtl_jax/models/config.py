@@ -15,24 +15,25 @@ REMATS = ("none", "full", "dots")
 class ModelConfig:
   """Sizes and choices; each field's meaning stands beside it in `configs/base.py`."""
 
-  width: int = 256
-  num_heads: int = 4
-  mlp_width: int = 1024
-  token_layers: int = 2
-  paragraph_layers: int = 2
-  section_layers: int = 1
-  document_layers: int = 1
+  width: int = 512
+  num_heads: int = 8
+  mlp_width: int = 2048
+  token_layers: int = 4
+  paragraph_layers: int = 4
+  section_layers: int = 2
+  document_layers: int = 2
   top_down_layers: int = 1
-  decoder_layers: int = 2
+  decoder_layers: int = 4
   max_positions: int = 64
   position_scale: float = 0.5
   token_shift: bool = True
+  piece_positions: bool = True
   top_down: bool = True
   copy: bool = True
   memory: str = "all"
   decoder_stacks: str = "shared"
   importance_floor: float = 0.1
-  dropout: float = 0.0
+  dropout: float = 0.1
   dtype: str = "bfloat16"
   remat: str = "none"
   scan_layers: bool = True

@@ -126,13 +126,16 @@ class Htmtl(nn.Module):
     memory = make_memory(encoded, batch, self.config, importance_ramp)
     return encoded, memory, self.decoder.start(memory, num_queries, max_length)
 
-  def decode_step(self, ids, previous_ids, position, levels, memory_token_ids, cache: Cache):
+  def decode_step(
+    self, ids, previous_ids, position, levels, pieces, memory_token_ids, cache: Cache
+  ):
     """log p of the next token for every query.
 
     Args:
       ids, previous_ids: [B, Q] int32, the last input token and the one before it.
       position: scalar int32, index of `ids` in the summary; at 0 there is none before it.
       levels: [Q] int32.
+      pieces: [B, Q] int32, where in its summary the input stands, see `Targets.piece`.
       memory_token_ids: [B, M], of the memory.
       cache: the state so far.
 
@@ -141,7 +144,7 @@ class Htmtl(nn.Module):
     """
     previous = jnp.where(position > 0, self.embed(previous_ids), 0)
     states, contexts, attention, cache = self.decoder.step(
-      self.embed(ids), previous, position, levels, cache
+      self.embed(ids), previous, position, levels, pieces, cache
     )
     log_probs = self.generator.log_probs(
       states, contexts, self.embedding, attention, memory_token_ids
