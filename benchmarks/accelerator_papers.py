@@ -51,7 +51,7 @@ def evaluate(
 
   Returns:
     {"documents", "seconds", "documents_per_second", "losses", "importance_auc",
-     "dropped_tokens", "mean_words", "repeated_trigram_share"}: seconds with
+     "documents_beyond_buckets", "mean_words", "repeated_trigram_share"}: seconds with
     compilation, losses by term and level on the same papers, words and the share of
     repeated trigrams by level of what the model wrote.
   """
@@ -125,7 +125,7 @@ def evaluate(
     "seconds": seconds,
     "documents_per_second": limit / seconds,
     "step": int(state.step),
-    "dropped_tokens": split.num_dropped_tokens,
+    "documents_beyond_buckets": split.num_beyond,
     "losses": {name: float(value) for name, value in terms.items()},
     "importance_auc": mean_sentence_auc(
       _judged(document, baseline, scores)

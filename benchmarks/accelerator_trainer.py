@@ -180,7 +180,7 @@ def _summarise(trainer, step, used, curve, point, finite) -> dict[str, Any]:
     "source_tokens": used["source_tokens"],
     "source_tokens_per_second": used["source_tokens"] / seconds,
     "padding_share": 1.0 - used["source_tokens"] / max(used["token_slots"], 1.0),
-    "dropped_tokens": trainer.split.num_dropped_tokens,
+    "documents_beyond_buckets": trainer.split.num_beyond,
     "finite": finite,
     "first": curve[0] if curve else None,
     "last": point,

@@ -13,12 +13,14 @@ def get_config() -> ml_collections.ConfigDict:
 
   # ---- documents
   config.data = data = ml_collections.ConfigDict()
-  data.source = "synthetic"  # "synthetic" (generated papers) or "jsonl"
-  data.path = ""  # jsonl: a file or a folder of .jsonl / .jsonl.gz
+  data.source = "synthetic"  # "synthetic" (generated papers), "jsonl", "papers" or "tfds"
+  # jsonl: a file or a folder of .jsonl / .jsonl.gz; papers: a folder of papers in any
+  # format that docs/formats.md names; tfds: the folder of the prepared TFDS data
+  data.path = ""
   data.exclude = ()  # jsonl: names of files in the folder to leave out, without ending
-  data.max_documents = 0  # jsonl: stop after so many; 0 for all
-  data.on_bad_line = "skip"  # jsonl: "skip" (and count) or "stop"
-  data.split_seed = 0  # jsonl: a document's split is a hash of this seed and its id
+  data.max_documents = 0  # stop after so many; 0 for all
+  data.on_bad_line = "skip"  # or unreadable paper: "skip" (and count) or "stop"
+  data.split_seed = 0  # a document's split is a hash of this seed and its id
   data.validation_share = 0.05
   data.test_share = 0.05
   data.num_train = 2000  # synthetic: documents of each split
@@ -27,6 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
   data.synthetic_seed = 0
   data.prepared = ""  # where the prepared arrays are kept; "" for WORKDIR/prepared
   data.processes = 0  # for preparing and scoring; 0 for one a core
+  data.workers = 0  # processes that pack training batches; 0 packs in a thread of the trainer
   data.max_input_tokens = 16384  # the rest of a longer document is cut, counted, logged
   data.max_target_tokens = (64, 512, 640)
   data.importance_labels = False  # compute soft ROUGE-gain labels (needed by loss.importance)

@@ -17,7 +17,10 @@ def get_config():
   config.data.max_input_tokens = 8192
   config.tokenizer.vocab_size = 8000
 
+  # Two sizes compile fast; configs/base.py has those that waste less.
   config.layout.buckets = ((48, 1216), (72, 1216))
+  config.layout.min_sections = 32
+  config.layout.paragraphs_per_token_row = 3.5
 
   config.model.width = 64
   config.model.num_heads = 2

@@ -7,7 +7,6 @@ same code; see `htmtl_jax/evaluation/`.
 import json
 import os
 
-from absl import logging
 import numpy as np
 
 from htmtl_jax.data.pipeline import PackedSplit
@@ -98,8 +97,6 @@ def summarise_split(run: TrainedRun, tokenized) -> tuple[list[Written], list[Imp
         if i >= 0:
           written[int(i)], importances[int(i)] = text, score
       progress.update(sum(row is not None for row in rows))
-  if packed.num_dropped_tokens:
-    logging.warning("%d source tokens did not fit the largest bucket", packed.num_dropped_tokens)
   return written, importances
 
 

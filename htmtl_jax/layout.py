@@ -38,6 +38,24 @@ from htmtl_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
+class Geometry:
+  """What a row of each layer holds; the buckets of a config differ in how many rows only.
+
+  Attributes:
+    row_tokens, row_sentence_slots: L, K of the token rows.
+    row_sentences, row_paragraph_slots: the same for sentences.
+    row_paragraphs, row_section_slots: the same for paragraphs.
+  """
+
+  row_tokens: int
+  row_sentence_slots: int
+  row_sentences: int
+  row_paragraph_slots: int
+  row_paragraphs: int
+  row_section_slots: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Bucket:
   """The static sizes of one compiled program. Documents go into the smallest that fits.
 
@@ -63,6 +81,10 @@ class Bucket:
   sections: int
   target_tokens: int
   paragraph_units: int
+
+  @property
+  def geometry(self) -> Geometry:
+    return Geometry(*(getattr(self, field.name) for field in dataclasses.fields(Geometry)))
 
   @property
   def tokens(self) -> int:

@@ -1,7 +1,7 @@
 """The command line.
 
   python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR \\
-      --mode=train|evaluate|summarize [--config.a.b=v ...]
+      --mode=prepare|train|evaluate|summarize [--config.a.b=v ...]
 
 Reads flags and config, calls the mode, and turns what happened into an exit
 status: 0 done, 2 the input is wrong (one line says how), 75 interrupted and
@@ -23,6 +23,7 @@ from absl import flags, logging
 from htmtl_jax import config as config_lib
 from htmtl_jax.config_keys import apply_overrides
 from htmtl_jax.errors import UserError
+from htmtl_jax.interruption import Interrupted, Interruption
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
@@ -43,6 +44,14 @@ exit status: 0 done, 2 wrong input, 75 interrupted and saved (run it again)"""
 
 
 # ------------------------------------------------------------------------ modes
+
+
+def _prepare(config: Any, arguments: flags.FlagValues) -> int:
+  from htmtl_jax import prepare
+
+  with Interruption():
+    prepare.run_prepare(config, arguments.workdir)
+  return EXIT_OK
 
 
 def _train(config: Any, arguments: flags.FlagValues) -> int:
@@ -104,6 +113,12 @@ class Mode:
 
 
 MODES = {
+  "prepare": Mode(
+    _prepare,
+    "parse, split and tokenise the corpus, and say what is in it (train does it, too)",
+    required=("workdir",),
+    needs_config=True,
+  ),
   "train": Mode(
     _train,
     "train, going on where the workdir's run stopped; evaluate at the end",
@@ -288,6 +303,9 @@ def run(argv: Sequence[str]) -> int:
       flags.FLAGS.mark_as_parsed()
     logging.set_verbosity(logging.WARNING)
     return mode.run(config, values)
+  except Interrupted:
+    print(f"{_PROGRAM}: interrupted; run the same command again to go on", file=sys.stderr)
+    return EXIT_INTERRUPTED
   except UserError as error:
     print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
     return EXIT_USER_ERROR

@@ -93,6 +93,19 @@ class Progress:
     elif self._clock() - self._last_line_time >= self._every_seconds:
       self._write_line()
 
+  @property
+  def count(self) -> int:
+    """Units done so far."""
+    return self._count
+
+  def skip(self, n: int) -> None:
+    """Counts `n` units that were done before; like `initial`, they say nothing of the rate."""
+    self._initial += n
+    self._count += n
+    if self._bar is not None:
+      self._bar.initial += n
+      self._bar.update(n)
+
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
     if self._bar is not None:

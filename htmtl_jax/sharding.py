@@ -124,8 +124,17 @@ def state_shardings(mesh: Mesh, boxed_state):
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:
-  """Moves a batch of NumPy arrays to the devices, each to its own slice."""
+  """Moves a batch of NumPy arrays to the devices, each to its own slice.
+
+  With several hosts each gives its own documents, in the order of the hosts.
+  """
   shardings = batch_shardings(mesh, batch)
+  if jax.process_count() > 1:
+    return jax.tree.map(
+      lambda array, sharding: jax.make_array_from_process_local_data(sharding, array),
+      batch,
+      shardings,
+    )
   return jax.tree.map(lambda array, sharding: jax.device_put(array, sharding), batch, shardings)
 
 

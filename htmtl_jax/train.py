@@ -49,6 +49,7 @@ MAY_DIFFER = (
   "data.path",
   "data.prepared",
   "data.processes",
+  "data.workers",
   "model.remat",
   "model.query_chunk",
 )
@@ -128,7 +129,12 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
       progress.say(f"resuming at step {step}")
     steps = _CompiledSteps(experiment, shardings, progress)
     batches = train_split.training_batches(
-      config.seed, start=step, multiple=experiment.training_multiple
+      config.seed,
+      start=step,
+      multiple=experiment.training_multiple,
+      host=jax.process_index(),
+      num_hosts=jax.process_count(),
+      workers=config.data.workers,
     )
     schedule = make_schedule(experiment.optimizer_config)
     window = _Window()

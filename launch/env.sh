@@ -5,7 +5,7 @@
 #   source launch/env.sh [test]     the same, and activates it in this shell
 #
 #   test                    also what the tests need
-#   HTMTL_EXTRAS=cuda13     also JAX for NVIDIA GPUs; HTMTL_EXTRAS=tpu: for Cloud TPUs
+#   HTMTL_EXTRAS=cuda13     also JAX for NVIDIA GPUs; =tpu: for Cloud TPUs; =pdf: to read PDF
 #   HTMTL_PYTHON=PATH       the Python to use, 3.11 or newer (default: python3.12, python3.11
 #                           or python3, the first that runs)
 
@@ -76,8 +76,8 @@ for argument in "$@"; do
   [[ "$argument" == test ]] || fail "unknown argument '$argument'; known: test"
 done
 case "${HTMTL_EXTRAS:-}" in
-  "" | cuda13 | tpu) ;;
-  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu" ;;
+  "" | cuda13 | tpu | pdf) ;;
+  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu, pdf" ;;
 esac
 
 usable "$HTMTL_PYTHON_BIN" || create_environment
@@ -87,9 +87,11 @@ else
   constraints=constraints-py312.txt
 fi
 install_once base --requirement requirements.txt
-if [[ -n "${HTMTL_EXTRAS:-}" ]]; then
-  install_once "$HTMTL_EXTRAS" "jax[$HTMTL_EXTRAS]"
-fi
+case "${HTMTL_EXTRAS:-}" in
+  "") ;;
+  pdf) install_once pdf pypdf ;;
+  *) install_once "$HTMTL_EXTRAS" "jax[$HTMTL_EXTRAS]" ;;
+esac
 if [[ $# -gt 0 ]]; then
-  install_once test pytest
+  install_once test pytest pytest-xdist pypdf
 fi

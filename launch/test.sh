@@ -13,4 +13,5 @@ if [[ "${1:-}" == --dry_run ]]; then
 fi
 run "$HTMTL_ROOT/launch/env.sh" test
 cd "$HTMTL_ROOT"
-run "$HTMTL_PYTHON_BIN" -m pytest -q "$@"
+# A file of tests stays on one worker, which trains its small model once.
+run "$HTMTL_PYTHON_BIN" -m pytest -q -n auto --maxprocesses=4 --dist=loadfile "$@"

@@ -1,7 +1,4 @@
-"""Batch plans against their definition, and the prefetcher's promises."""
-
-import threading
-import time
+"""Batch plans against their definition."""
 
 from absl.testing import absltest, parameterized
 import numpy as np
@@ -108,69 +105,6 @@ class EvaluationBatchesTest(absltest.TestCase):
 
   def test_no_documents(self):
     self.assertEqual(batches.evaluation_batches(np.zeros(0, int), (2,)), [])
-
-
-class PrefetchTest(absltest.TestCase):
-  def test_same_items_in_the_same_order(self):
-    for buffer_size in (1, 2, 100):
-      self.assertEqual(list(batches.prefetch(range(50), buffer_size)), list(range(50)))
-
-  def test_works_ahead_by_the_buffer_and_no_more(self):
-    made = []
-
-    def source():
-      for i in range(20):
-        made.append(i)
-        yield i
-
-    with batches.prefetch(source(), 2) as items:
-      self.assertEqual(next(items), 0)
-      deadline = time.monotonic() + 5
-      while len(made) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-      time.sleep(0.15)
-      # One consumed, two in the buffer, one in the producer's hand.
-      self.assertEqual(made, [0, 1, 2, 3])
-
-  def test_an_exception_surfaces_after_the_items_before_it(self):
-    def source():
-      yield 1
-      yield 2
-      raise KeyError("broken document")
-
-    items = batches.prefetch(source(), 4)
-    self.assertEqual([next(items), next(items)], [1, 2])
-    with self.assertRaisesRegex(KeyError, "broken document"):
-      next(items)
-    self.assertEqual(list(items), [])
-
-  def test_close_ends_the_thread_and_the_source(self):
-    closed = threading.Event()
-
-    def source():
-      try:
-        while True:
-          yield 0
-      finally:
-        closed.set()
-
-    before = threading.active_count()
-    items = batches.prefetch(source(), 2)
-    next(items)
-    items.close()
-    self.assertTrue(closed.is_set())
-    self.assertEqual(threading.active_count(), before)
-    self.assertEqual(list(items), [])
-
-  def test_dropped_without_close(self):
-    before = threading.active_count()
-    items = batches.prefetch(iter(int, 1), 2)
-    next(items)
-    del items
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-      time.sleep(0.02)
-    self.assertEqual(threading.active_count(), before)
 
 
 if __name__ == "__main__":

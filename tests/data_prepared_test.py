@@ -13,7 +13,8 @@ from absl.testing import absltest, parameterized
 import ml_collections
 import numpy as np
 
-from htmtl_jax.data import corpus_builder, document_encoder, prepared
+from configs import base
+from htmtl_jax.data import corpus_builder, prepared, shard_worker, shards
 from htmtl_jax.data.tokenize import Limits, decode_summary, tokenize_document
 from htmtl_jax.data.tokenizer import Tokenizer
 from htmtl_jax.documents import sources
@@ -48,6 +49,7 @@ def _make_config(num_train=12, **data):
       }
       | data,
       "tokenizer": {"vocab_size": 600, "model_type": "unigram"},
+      "layout": base.get_config().layout.to_dict(),
     }
   )
 
@@ -61,30 +63,38 @@ def _list_files(directory):
 
 
 _ENDLESS_SCRIPT = """
-import itertools
-from htmtl_jax.data import document_encoder, tokenize, tokenizer
-from htmtl_jax.documents.document import Document, Section
+import itertools, time
+from htmtl_jax.data import shard_worker
+
+def work(maker, seconds):
+  time.sleep(seconds)
 
 if __name__ == "__main__":
-  document = Document(id="d", title="", sections=(Section("", (("Maize rose.",),)),))
-  vocabulary = tokenizer.train_tokenizer(["Maize rose."], 400)
-  with document_encoder.make_encoder(vocabulary, tokenize.Limits(99), False, 2) as encode:
-    for i, _ in enumerate(encode(itertools.repeat(document), False)):
-      if i == 1000:
-        print("encoded", flush=True)
+  with shard_worker.workers("maker", 2) as executor:
+    executor.submit(work, 0).result()
+    print("worked", flush=True)
+    shard_worker.in_order(executor, itertools.repeat((work, 0.1)), 4, lambda result: None)
 """
 
 
-class _FixedCorpus:
+class _FixedCorpus(sources.Corpus):
   """Documents given in code, as `sources.open_corpus` would give them."""
 
   fingerprint = "fixed"
 
   def __init__(self, **splits):
+    super().__init__()
     self._splits = splits
 
-  def iterate(self, split):
-    return iter(self._splits[split])
+  def _records(self):
+    for split, documents in self._splits.items():
+      for document in documents:
+        yield sources.Record(f"{split} {document.id}", split, document, document.id)
+
+  def parse(self, record):
+    if record.payload.title == "malformed":
+      raise ValueError("it is malformed")
+    return record.payload
 
   def describe(self):
     return "documents of a test"
@@ -152,13 +162,12 @@ class PreparedCorpusTest(parameterized.TestCase):
     )
 
   def test_same_files_with_one_process_and_two(self):
+    self.enter_context(mock.patch.object(corpus_builder, "SHARD_DOCUMENTS", 30))
     config = _make_config(num_train=corpus_builder._MIN_DOCUMENTS_FOR_WORKERS)
     other = self.directory + "-2"
     self._prepare(config)
     config.data.processes = 2
-    # As for a corpus too large to be kept in memory between the two passes.
-    with mock.patch.object(corpus_builder, "_MAX_KEPT_CHARACTERS", 1000):
-      self._prepare(config, other)
+    self._prepare(config, other)
     names = _list_files(self.directory)
     self.assertEqual(names, _list_files(other))
     names.remove(prepared.STATISTICS_FILE)  # tells how long it took
@@ -212,7 +221,7 @@ class PreparedCorpusTest(parameterized.TestCase):
 
   def test_an_interrupted_run_is_completed(self):
     config = _make_config()
-    with mock.patch.object(document_encoder, "tokenize_document", side_effect=KeyboardInterrupt):
+    with mock.patch.object(shard_worker, "tokenize_document", side_effect=KeyboardInterrupt):
       with self.assertRaises(KeyboardInterrupt):
         self._prepare(config)
     with self.assertRaisesRegex(UserError, "no prepared corpus"):
@@ -220,10 +229,57 @@ class PreparedCorpusTest(parameterized.TestCase):
     self.assertLen(self._prepare(config).split("train"), 12)
     # Also when it was killed between two moves.
     os.remove(os.path.join(self.directory, prepared.STATISTICS_FILE))
-    os.remove(os.path.join(self.directory, "train", "token_ids.npy"))
+    os.remove(os.path.join(self.directory, "train", "index.npz"))
     os.makedirs(os.path.join(self.directory, "building", "test"))
     self.assertLen(self._prepare(config).split("train"), 12)
     self.assertNotIn("building", os.listdir(self.directory))
+
+  def test_a_killed_run_goes_on_with_the_shard_that_is_missing(self):
+    self.enter_context(mock.patch.object(corpus_builder, "SHARD_DOCUMENTS", 5))
+    config = _make_config()
+    other = self.directory + "-whole"
+    self._prepare(config, other)
+    made, write_shard = [], shards.write_shard
+
+    def write_two(directory, number, *rest):
+      if len(made) == 2:
+        raise KeyboardInterrupt
+      made.append((os.path.basename(directory), number))
+      write_shard(directory, number, *rest)
+
+    with mock.patch.object(shards, "write_shard", write_two):
+      with self.assertRaises(KeyboardInterrupt):
+        self._prepare(config)
+    before = list(made)
+    made.clear()
+    with (
+      mock.patch.object(
+        shards, "write_shard", lambda *a: (made.append(a[:2]), write_shard(*a)) and None
+      ),
+      mock.patch.object(corpus_builder, "train_tokenizer", side_effect=AssertionError),
+    ):
+      self._prepare(config)
+    self.assertLen(before, 2)
+    self.assertLen(made, 3)  # 12 training documents in 3 shards, 4 and 3 in one each: 5
+    names = [n for n in _list_files(other) if n != prepared.STATISTICS_FILE]
+    equal, different, errors = filecmp.cmpfiles(self.directory, other, names, shallow=False)
+    self.assertEqual((sorted(equal), different, errors), (sorted(names), [], []))
+
+  def test_malformed_documents_are_counted_or_stop(self):
+    good = generate_corpus("train", 3, 5)
+    bad = Document(id="bad", title="malformed", sections=())
+    corpus = _FixedCorpus(train=[*good[:1], bad, *good[1:]], validation=good, test=[*good, bad])
+    with mock.patch.object(sources, "open_corpus", return_value=corpus):
+      with self.assertLogs(level="WARNING") as logs:
+        result = self._prepare(_make_config())
+    self.assertLen(result.split("train"), 3)
+    self.assertEqual(result.documents("test"), good)
+    self.assertEqual(result.statistics["malformed_lines"], 2)
+    self.assertIn("bad: it is malformed; skipped", logs.output[0])
+    corpus._on_bad_line = "stop"
+    with mock.patch.object(sources, "open_corpus", return_value=corpus):
+      with self.assertRaisesRegex(UserError, "bad: it is malformed; correct it"):
+        self._prepare(_make_config(), self.directory + "-stop")
 
   def test_loading_needs_no_corpus(self):
     self._prepare(_make_config())
@@ -237,10 +293,12 @@ class PreparedCorpusTest(parameterized.TestCase):
 
   def test_damage_is_said_in_a_line(self):
     self._prepare(_make_config())
-    path = os.path.join(self.directory, "documents-test.jsonl.gz")
+    path = shards.shard_path(os.path.join(self.directory, "test"), 0, ".jsonl.gz")
     with open(path, "r+b") as f:
       f.truncate(100)
-    with self.assertRaisesRegex(UserError, "documents-test.jsonl.gz is missing or damaged"):
+    with self.assertRaisesRegex(
+      UserError, "the text of the test split in .* is missing or damaged"
+    ):
       prepared.load_prepared(self.directory).documents("test")
     os.remove(os.path.join(self.directory, "test", "index.npz"))
     with self.assertRaisesRegex(UserError, "is damaged"):
@@ -283,7 +341,7 @@ class PreparedCorpusTest(parameterized.TestCase):
         self._prepare(_make_config())
 
   def test_an_empty_split_is_told_before_any_work(self):
-    with mock.patch.object(corpus_builder, "train_tokenizer", side_effect=AssertionError):
+    with mock.patch.object(corpus_builder, "_train_vocabulary", side_effect=AssertionError):
       with self.assertRaisesRegex(UserError, "validation split has no documents"):
         self._prepare(_make_config(num_validation=0))
 
@@ -297,7 +355,7 @@ class PreparedCorpusTest(parameterized.TestCase):
       stdout=subprocess.PIPE,
       env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    self.assertEqual(process.stdout.readline(), b"encoded\n")
+    self.assertEqual(process.stdout.readline(), b"worked\n")
     process.send_signal(signal.SIGKILL)
     # The workers hold the other end of this pipe, so it ends when the last one has.
     process.communicate(timeout=20)

@@ -5,10 +5,11 @@ import json
 import os
 import random
 import tempfile
+import types
 
 from absl.testing import absltest, parameterized
 
-from htmtl_jax.documents import jsonl
+from htmtl_jax.documents import jsonl, sources
 from htmtl_jax.documents.document import Section
 from htmtl_jax.errors import UserError
 
@@ -37,8 +38,14 @@ class JsonlTest(parameterized.TestCase):
       handle.write(data)
     return path
 
-  def read(self, *args, **kwargs):
-    return list(jsonl.read_jsonl(*args, **kwargs))
+  def open(self, path, **kwargs):
+    """A corpus whose documents are all for training."""
+    config = dict(path=path, exclude=(), max_documents=0, on_bad_line="skip", split_seed=0)
+    config |= dict(validation_share=0.0, test_share=0.0) | kwargs
+    return sources.JsonlCorpus(types.SimpleNamespace(**config))
+
+  def read(self, path, **kwargs):
+    return list(self.open(path, **kwargs).iterate("train"))
 
   @parameterized.parameters("a.jsonl", "a.jsonl.gz")
   def test_whole_schema(self, name):
@@ -125,27 +132,27 @@ class JsonlTest(parameterized.TestCase):
     path = self.write("a.jsonl", make_record("first"), "", line, make_record("last"))
     with self.assertRaisesRegex(UserError, f"a.jsonl, line 3: .*({reason})"):
       self.read(path, on_bad_line="stop")
-    report = jsonl.ReadReport()
+    corpus = self.open(path, on_bad_line="skip")
     with self.assertLogs(level="WARNING") as logs:
-      documents = self.read(path, on_bad_line="skip", report=report)
+      documents = list(corpus.iterate("train"))
     self.assertEqual([d.id for d in documents], ["first", "last"])
-    self.assertEqual((report.num_documents, report.num_bad_lines), (2, 1))
+    self.assertEqual(corpus.bad_lines.count, 1)
     self.assertRegex(logs.output[0], "a.jsonl, line 3: ")
 
   def test_only_the_first_warnings_are_logged(self):
     path = self.write("a.jsonl", *["{"] * 50, make_record())
-    report = jsonl.ReadReport()
+    corpus = self.open(path)
     with self.assertLogs(level="WARNING") as logs:
-      self.assertLen(self.read(path, report=report), 1)
+      self.assertLen(list(corpus.iterate("train")), 1)
     self.assertLen(logs.output, 5)
-    self.assertEqual(report.num_bad_lines, 50)
+    self.assertEqual(corpus.bad_lines.count, 50)
 
   def test_second_of_equal_ids_is_left_out(self):
     path = self.write("a.jsonl", make_record("p", title="first"), make_record("p", title="second"))
-    report = jsonl.ReadReport()
-    (document,) = self.read(path, report=report)
+    corpus = self.open(path)
+    (document,) = corpus.iterate("train")
     self.assertEqual(document.title, "first")
-    self.assertEqual(report.num_duplicates, 1)
+    self.assertEqual(corpus.num_duplicates, 1)
 
   def test_nul_and_lone_surrogates_do_not_get_through(self):
     path = self.write(
@@ -166,12 +173,12 @@ class JsonlTest(parameterized.TestCase):
       self.read(os.path.join(self.folder, "nowhere"))
     with self.assertRaisesRegex(UserError, "no .jsonl or .jsonl.gz files in this folder"):
       self.read(self.folder)
-    with self.assertRaisesRegex(UserError, r"no documents \(1 malformed lines\)"):
+    with self.assertRaisesRegex(UserError, r"no documents \(1 malformed\)"):
       self.read(self.write("bad.jsonl", "{"))
-    with self.assertRaisesRegex(UserError, r"no documents \(0 malformed lines\)"):
+    with self.assertRaisesRegex(UserError, r"no documents \(0 malformed\)"):
       self.read(self.write("empty.jsonl"))
-    with self.assertRaisesRegex(UserError, "unknown on_bad_line 'ignore'; known: skip, stop"):
-      self.read(self.folder, on_bad_line="ignore")
+    with self.assertRaisesRegex(UserError, "on_bad_line: 'ignore' is unknown; known: skip, stop"):
+      self.open(self.write("a.jsonl", make_record()), on_bad_line="ignore")
 
   def test_broken_gzip(self):
     rng = random.Random(0)

@@ -46,15 +46,15 @@ class SourcesTest(parameterized.TestCase):
   def test_synthetic(self):
     corpus = sources.open_corpus(make_config())
     for split, count in (("train", 4), ("validation", 2), ("test", 3)):
-      self.assertEqual(corpus.documents(split), synthetic.generate_corpus(split, count, seed=5))
+      self.assertEqual(list(corpus.iterate(split)), synthetic.generate_corpus(split, count, seed=5))
     self.assertIn("4 train, 2 validation, 3 test", corpus.describe())
 
   def test_jsonl_splits_cover_all_without_overlap(self):
     corpus = sources.open_corpus(make_config(source="jsonl", path=self.write_folder()))
     ids = [d.id for split in sources.SPLITS for d in corpus.iterate(split)]
     self.assertCountEqual(ids, [f"p{i}" for i in range(60)])
-    self.assertEqual(corpus.report.num_documents, 60)
-    self.assertEqual(corpus.documents("test"), corpus.documents("test"))
+    self.assertEqual(list(corpus.iterate("test")), list(corpus.iterate("test")))
+    self.assertEqual([r.id for r in corpus.records()], [f"p{i}" for i in range(60)])
     self.assertIn("1 files", corpus.describe())
 
   def test_max_documents(self):
@@ -85,7 +85,11 @@ class SourcesTest(parameterized.TestCase):
     self.assertNotEqual(base, fingerprint(folder))
 
   @parameterized.named_parameters(
-    ("source", dict(source="arxiv"), "unknown config.data.source 'arxiv'; known: jsonl, synth"),
+    (
+      "source",
+      dict(source="arxiv"),
+      "unknown config.data.source 'arxiv'; known: jsonl, papers, synth",
+    ),
     ("path", dict(source="jsonl", path="nowhere"), "nowhere: no such file or folder"),
     ("shares", dict(source="jsonl", validation_share=0.5, test_share=0.5), "than 1, got 0.5"),
     ("negative", dict(source="jsonl", test_share=-0.1), "at least 0"),
@@ -96,15 +100,41 @@ class SourcesTest(parameterized.TestCase):
 
   def test_empty_splits(self):
     with self.assertRaisesRegex(UserError, "test split has no documents; set config.data.num_test"):
-      sources.open_corpus(make_config(num_test=0)).documents("test")
+      list(sources.open_corpus(make_config(num_test=0)).iterate("test"))
     folder = self.write_folder()
     corpus = sources.open_corpus(make_config(source="jsonl", path=folder, test_share=0))
     with self.assertRaisesRegex(
-      UserError, "none of the 60 documents fell into the test split; raise config.data.test_share"
+      UserError, "none of the documents fell into the test split; raise config.data.test_share"
     ):
-      corpus.documents("test")
+      list(corpus.iterate("test"))
     with self.assertRaisesRegex(UserError, "unknown split 'dev'"):
-      corpus.documents("dev")
+      list(corpus.iterate("dev"))
+
+  def test_papers_of_a_folder_in_mixed_formats(self):
+    folder = self.enterContext(tempfile.TemporaryDirectory())
+    for name, text in {
+      "a.md": "# One\n\nRice grew.\n\n# Two\n\nIt rained.",
+      "a.txt": "The other a.\n\nMaize grew.",
+      "b.txt": "Beans grew.",
+      "c.md": "",
+      "d.png": "no paper",
+    }.items():
+      with open(os.path.join(folder, name), "w", encoding="utf-8") as handle:
+        handle.write(text)
+    config = make_config(source="papers", path=folder, validation_share=0.0, test_share=0.0)
+    corpus = sources.open_corpus(config)
+    with self.assertLogs(level="WARNING") as logs:
+      documents = list(corpus.iterate("train"))
+    self.assertEqual([d.id for d in documents], ["a", "a.txt", "b"])
+    self.assertEqual(documents[0].sections[1].paragraphs, (("It rained.",),))
+    self.assertEqual(corpus.bad_lines.count, 1)
+    self.assertIn("c.md: no text in this file", logs.output[0])
+    before = corpus.fingerprint
+    with open(os.path.join(folder, "b.txt"), "w", encoding="utf-8") as handle:
+      handle.write("Peas grew.")
+    self.assertNotEqual(sources.open_corpus(config).fingerprint, before)
+    with self.assertRaisesRegex(UserError, "no papers in this folder"):
+      sources.open_corpus(make_config(source="papers", path=tempfile.mkdtemp(dir=folder)))
 
 
 if __name__ == "__main__":

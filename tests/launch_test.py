@@ -70,7 +70,7 @@ class LaunchTest(parameterized.TestCase):
   def test_tests(self):
     env, pytest = self.dry_run("test.sh", "--dry_run", "-k", "a or b")
     self.assertTrue(env.endswith("/launch/env.sh test"))
-    self.assertTrue(pytest.endswith(r"/.venv/bin/python -m pytest -q -k a\ or\ b"), pytest)
+    self.assertRegex(pytest, r"/.venv/bin/python -m pytest -q .*--dist=loadfile -k a\\ or\\ b$")
 
   def test_gpu_run(self):
     env, main = self.dry_run("gpu_run.sh", "--dry_run", "--config=c.py", "--mode=train")

@@ -169,7 +169,10 @@ class MainTest(parameterized.TestCase):
     (["--split=tset"], r"split.*validation\|test"),
     (["extra"], r"unexpected argument 'extra'"),
     (["--input=a.md"], r"--input has no meaning with --mode=train"),
-    (["--mode=trian"], r"--mode=trian is unknown; choose one of train, evaluate, summarize"),
+    (
+      ["--mode=trian"],
+      r"--mode=trian is unknown; choose one of prepare, train, evaluate, summarize",
+    ),
     (["--mode="], r"--mode is missing; choose one of"),
     (["--workdir="], r"--workdir is missing; --mode=train needs it"),
     (["--config=nothing.py"], r"nothing\.py not found"),

@@ -197,15 +197,18 @@ class PackingTest(parameterized.TestCase):
       document = tiny.make_document(
         tiny.random_shape(rng, sections=3, paragraphs=2, sentences=3, tokens=9), seed
       )
-      choice = packing.choose_bucket(document, buckets)
+      needs = packing.measure_document(document, buckets[0].geometry)
+      (choice,), (fits_any,) = packing.choose_buckets(needs[None], buckets)
       chosen.append(choice)
       fitting = [i for i, bucket in enumerate(buckets) if packing.fits(document, bucket)]
       self.assertEqual(choice, fitting[0] if fitting else len(buckets) - 1)
+      self.assertEqual(fits_any, bool(fitting))
       self.assertTrue(all(packing.fits(document, buckets[i]) for i in fitting))
     self.assertLen(set(chosen), 3)
     # Targets alone can need the larger bucket.
     document = tiny.make_document([(0, [[3]])], 0, target_lengths=(10, 20, 20))
-    self.assertEqual(packing.choose_bucket(document, buckets), 2)
+    needs = packing.measure_document(document, buckets[0].geometry)
+    self.assertEqual(packing.choose_buckets(needs[None], buckets)[0].tolist(), [2])
 
   def test_rows_are_at_least_nine_tenths_full(self):
     # Sentence lengths as in papers: a mean of 27 pieces, a long tail, headings between.

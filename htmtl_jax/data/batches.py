@@ -5,20 +5,14 @@ the position in the data is one integer, a resumed run continues exactly, and
 every host computes the same shapes. A bucket is a set of array shapes that
 documents of similar length share; buckets are ordered from small to large, and a
 document fits its own bucket and every larger one.
-
-Also here: a prefetcher, so that packing overlaps with the device's work.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-import queue
-import threading
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
 BLANK = -1  # a place in a batch without a document
 
-T = TypeVar("T")
 Batch = tuple[int, np.ndarray]  # bucket, document indices [batch size of the bucket]
 
 
@@ -124,86 +118,3 @@ def _fill_batches(
     last[: len(leftover)] = leftover
     batches.append((bucket, last))
   return batches
-
-
-class Prefetcher(Generic[T]):
-  """An iterator whose items are made ahead of time in a background thread.
-
-  An exception of the source surfaces from `next` after the items before it.
-  `close` (also called at the end, and by `with`) stops the thread.
-  """
-
-  def __init__(self, source: Iterable[T], buffer_size: int):
-    if buffer_size < 1:
-      raise ValueError(f"buffer_size={buffer_size} must be at least 1")
-    self._queue = queue.Queue(maxsize=buffer_size)
-    self._stop = threading.Event()
-    self._done = False
-    self._thread = threading.Thread(
-      target=_produce, args=(source, self._queue, self._stop), name="prefetch", daemon=True
-    )
-    self._thread.start()
-
-  def __iter__(self) -> Iterator[T]:
-    return self
-
-  def __next__(self) -> T:
-    if self._done:
-      raise StopIteration
-    item, error, last = self._queue.get()
-    if last:
-      self.close()
-      if error is not None:
-        raise error
-      raise StopIteration
-    return item
-
-  def close(self) -> None:
-    """Stops the thread and waits for it; later `next` calls end at once."""
-    self._done = True
-    self._stop.set()
-    while True:  # a producer waiting for room wakes up
-      try:
-        self._queue.get_nowait()
-      except queue.Empty:
-        break
-    if self._thread is not threading.current_thread():
-      self._thread.join()
-
-  def __enter__(self) -> "Prefetcher[T]":
-    return self
-
-  def __exit__(self, *unused_exc) -> None:
-    self.close()
-
-  def __del__(self):
-    self._stop.set()
-
-
-def prefetch(iterator: Iterable[T], buffer_size: int = 2) -> Prefetcher[T]:
-  """Makes up to `buffer_size` items ahead of the consumer, in order, in a thread."""
-  return Prefetcher(iterator, buffer_size)
-
-
-def _produce(source: Iterable, items: queue.Queue, stop: threading.Event) -> None:
-  """Puts (item, error, last) until the source ends, fails or is no longer wanted."""
-
-  def put(entry) -> bool:
-    while not stop.is_set():
-      try:
-        items.put(entry, timeout=0.1)
-        return True
-      except queue.Full:
-        continue
-    return False
-
-  error = None
-  try:
-    for item in source:
-      if not put((item, None, False)):
-        break
-    if hasattr(source, "close"):  # a generator's own clean-up, in the thread that ran it
-      source.close()
-  except BaseException as e:  # handed to the consumer, whatever it is
-    error = e
-  put((None, error, True))

@@ -1,18 +1,20 @@
-"""Builds a prepared corpus: vocabulary, arrays, documents, statistics.
+"""Builds a prepared corpus: vocabulary, shards, index, statistics.
 
-Two passes over the training split, one for the vocabulary and one for the arrays. A
-small corpus is kept in memory between them, a large one is read again. Documents are
-encoded by worker processes (`document_encoder.py`) and written in the corpus's order,
-so the files do not depend on how many there are.
+Three passes: over the records (ids and splits), over a sample of the training documents
+(the vocabulary), over everything (the shards, by worker processes). What is built stays
+in DIRECTORY/building until all of it is whole; a preparation that was killed goes on with
+the first shard that is missing, and ends with the same bytes, since a shard depends on
+the records and the settings alone.
 
-Everything is built in DIRECTORY/building and then moved to its place, the
-statistics last: a run killed anywhere leaves a directory that the next run
-completes, and a running program keeps the files that it has mapped.
+Then the files are moved to their place, the statistics last: a run killed anywhere leaves
+a directory that the next one completes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import collections
+from collections.abc import Callable, Iterator
 import contextlib
-import gzip
+import hashlib
+import heapq
 import json
 import os
 import shutil
@@ -21,38 +23,43 @@ import time
 
 from absl import logging
 
-from htmtl_jax.data.array_store import ArrayStoreWriter
-from htmtl_jax.data.document_encoder import SplitCounts, make_encoder
+from htmtl_jax.data import shards
 from htmtl_jax.data.prepared import (
   DOCUMENT_SPLITS,
   SPLITS,
   STATISTICS_FILE,
   VOCABULARY_FILE,
   PreparationSettings,
-  documents_file,
 )
+from htmtl_jax.data.shard_worker import ShardMaker, in_order, read_lines, workers
+from htmtl_jax.data.statistics import compute_statistics
 from htmtl_jax.data.tokenize import Limits
 from htmtl_jax.data.tokenizer import Tokenizer, train_tokenizer
-from htmtl_jax.documents.document import Document, iterate_sentences
+from htmtl_jax.documents.sources import Corpus, Record
 from htmtl_jax.errors import UserError
+from htmtl_jax.layout import Bucket
 from htmtl_jax.progress import Progress
 
+SHARD_DOCUMENTS = 256  # what a kill may cost, and what a worker does at a time
+_READ_DOCUMENTS = 64  # what a worker reads at a time for the vocabulary
 # Starting workers takes a second or two, which few documents do not earn back.
 _MIN_DOCUMENTS_FOR_WORKERS = 100
-_SECONDS_BETWEEN_LINES = 10.0
-# Characters of training documents that are kept in memory between the passes.
-_MAX_KEPT_CHARACTERS = 300_000_000
 # More lines hardly change the pieces, and cost time: 20 sentences for each piece of
 # the vocabulary show each piece some hundreds of times on average.
 _LINES_PER_PIECE = 20
 _MAX_LINES = 200_000
+# Of a large corpus a sample is read for the vocabulary; papers have 50 lines and more.
+_LINES_PER_DOCUMENT = 50
+_MIN_SAMPLE = 2_000
 _BUILDING = "building"
+_SETTINGS_FILE = "settings.json"
 _LOCK_FILE = "lock"
 
 
 def build(
-  corpus,
+  corpus: Corpus,
   settings: PreparationSettings,
+  buckets: tuple[Bucket, ...],
   directory: str,
   processes: int,
   is_done: Callable[[], bool] = lambda: False,
@@ -62,6 +69,7 @@ def build(
   Args:
     corpus: from `sources.open_corpus`.
     settings: what to make.
+    buckets: that the statistics are told for, and whose row geometry is measured.
     directory: where; made if missing.
     processes: worker processes, 0 for one a core.
     is_done: asked once the directory is ours; True if another run made it meanwhile.
@@ -69,40 +77,11 @@ def build(
   Raises:
     UserError: see `prepared.prepare_corpus`.
   """
-  started = time.monotonic()
   try:
     os.makedirs(directory, exist_ok=True)
     with _lock(directory):
-      if is_done():
-        return
-      _say(f"preparing the corpus: the first time takes a while ({corpus.describe()})")
-      building = os.path.join(directory, _BUILDING)
-      shutil.rmtree(building, ignore_errors=True)
-      os.makedirs(building)
-      # Held in memory, as evaluation does; first, so that an empty split is told at once.
-      held = {split: list(corpus.iterate(split)) for split in DOCUMENT_SPLITS}
-      tokenizer, training = _train_vocabulary(corpus, settings, building)
-      statistics = _encode_splits(held, training, settings, tokenizer, building, processes)
-      seconds = time.monotonic() - started
-      num_documents = sum(split["documents"] for split in statistics.values())
-      _publish(
-        building,
-        directory,
-        {
-          "settings": settings.to_json(),
-          "corpus": corpus.describe(),
-          "vocabulary_size": tokenizer.vocab_size,
-          "splits": statistics,
-          **_count_left_out(corpus),
-          "seconds": round(seconds, 1),
-          "documents_per_second": round(num_documents / seconds, 1),
-        },
-      )
-      _say(
-        f"prepared {num_documents} documents in {seconds:.0f} s:"
-        f" {statistics['train']['tokens']:,} training tokens, {tokenizer.vocab_size} pieces"
-      )
-      _report_truncation(statistics, settings)
+      if not is_done():
+        _build(corpus, settings, buckets, directory, processes)
   except OSError as e:
     raise UserError(
       f"the prepared corpus cannot be written to {directory} ({e.strerror or e}): free the space"
@@ -110,100 +89,168 @@ def build(
     ) from e
 
 
-def iterate_training_text(document: Document) -> Iterator[str]:
-  """What the vocabulary is trained on: headings, body and abstract, by sentence."""
-  for place in iterate_sentences(document):
-    yield place.text
-  yield from document.abstract_sentences
+def _build(corpus, settings, buckets, directory, processes) -> None:
+  started = time.monotonic()
+  building = os.path.join(directory, _BUILDING)
+  resumed = _open_building(building, settings)
+  _say(
+    f"{'going on with preparing' if resumed else 'preparing'} the corpus: the first time takes a "
+    f"while ({corpus.describe()})"
+  )
+  counts, sample = _scan(corpus, settings)
+  num_malformed = corpus.bad_lines.count
+  if processes <= 0:
+    processes = count_cores()
+  if sum(counts.values()) < _MIN_DOCUMENTS_FOR_WORKERS:
+    processes = 1
+
+  tokenizer = _train_vocabulary(corpus, settings, sample, building, processes)
+  maker = ShardMaker(
+    corpus,
+    tokenizer,
+    Limits(settings.max_input_tokens, settings.max_target_tokens),
+    settings.importance_labels,
+    buckets[0].geometry,
+  )
+  made_seconds, num_made, num_shards = _make_shards(maker, counts, building, processes)
+
+  indexes = {}
+  for split in SPLITS:
+    folder = os.path.join(building, split)
+    reports = shards.write_index(folder, num_shards[split], buckets[0].geometry)
+    num_malformed += sum(len(report["malformed"]) for report in reports)
+    indexes[split] = shards.ShardedSplit(folder).index
+    if not len(indexes[split]["tokens"]):
+      raise UserError(corpus.describe_empty(split))
+  skipped = {"malformed_lines": num_malformed, "repeated_ids": corpus.num_duplicates}
+  for name, count in skipped.items():
+    if count:
+      _say(f"{count} {name.replace('_', ' ')} were skipped")
+
+  seconds = time.monotonic() - started
+  statistics = compute_statistics(indexes, settings, buckets) | {
+    "corpus": corpus.describe(),
+    "vocabulary_size": tokenizer.vocab_size,
+    **skipped,
+    "seconds": round(seconds, 1),
+    # Of this run, all of it, vocabulary included; a resumed one made the rest only.
+    "documents_per_second": round(num_made / max(seconds, 1e-9), 1),
+    "encoded_documents_per_second": round(num_made / max(made_seconds, 1e-9), 1),
+    "processes": processes,
+  }
+  _publish(building, directory, statistics)
+  _say(
+    f"prepared {statistics['documents']:,} documents in {seconds:.0f} s:"
+    f" {statistics['splits']['train']['tokens']:,} training tokens, {tokenizer.vocab_size} pieces"
+  )
+  _report_truncation(statistics["splits"], settings)
 
 
-class _TrainingDocuments:
-  """Iterates over the training split, keeping it the first time if it is small.
+# -------------------------------------------------------------------------- passes
 
-  Attributes:
-    count: documents, known after the first pass.
+
+def _scan(corpus: Corpus, settings) -> tuple[collections.Counter, list[Record]]:
+  """Counts records by split, and draws the training records that the vocabulary reads.
+
+  The sample is those whose ids have the smallest hashes: it depends neither on the
+  order nor on what else there is.
   """
-
-  def __init__(self, corpus):
-    self._corpus = corpus
-    self._kept: list[Document] | None = None
-    self.count = 0
-
-  def read(self) -> Iterator[Document]:
-    """The first pass, from the source."""
-    kept: list[Document] | None = []
-    num_characters = 0
-    last_told = time.monotonic()
-    for document in self._corpus.iterate("train"):
-      self.count += 1
-      if kept is not None:
-        kept.append(document)
-        num_characters += sum(len(place.text) for place in iterate_sentences(document))
-        if num_characters > _MAX_KEPT_CHARACTERS:
-          kept = None
-      if time.monotonic() - last_told > _SECONDS_BETWEEN_LINES:
-        last_told = time.monotonic()
-        _say(f"reading the training split, {self.count} documents so far")
-      yield document
-    self._kept = kept
-
-  def read_again(self) -> Iterable[Document]:
-    """The second pass, from memory where there was room."""
-    return self._corpus.iterate("train") if self._kept is None else self._kept
+  size = max(_MIN_SAMPLE, _num_lines(settings) // _LINES_PER_DOCUMENT)
+  counts: collections.Counter = collections.Counter()
+  heap: list[tuple[int, int, Record]] = []  # the `size` smallest, the largest of them first
+  for number, record in enumerate(corpus.records()):
+    counts[record.split] += 1
+    if record.split != "train":
+      continue
+    digest = hashlib.sha256(record.id.encode("utf-8", "replace")).digest()
+    entry = (-int.from_bytes(digest[:8], "big"), number, record)
+    if len(heap) < size:
+      heapq.heappush(heap, entry)
+    elif entry[:2] > heap[0][:2]:
+      heapq.heapreplace(heap, entry)
+  for split in SPLITS:
+    if not counts[split]:
+      raise UserError(corpus.describe_empty(split))
+  return counts, [record for _, _, record in sorted(heap, key=lambda entry: entry[1])]
 
 
-def _train_vocabulary(corpus, settings, building: str) -> tuple[Tokenizer, _TrainingDocuments]:
-  training = _TrainingDocuments(corpus)
+def _num_lines(settings) -> int:
+  return min(_MAX_LINES, _LINES_PER_PIECE * settings.vocab_size)
 
-  def texts():
-    for document in training.read():
-      yield from iterate_training_text(document)
-    _say(f"read {training.count} training documents; training the vocabulary")
 
-  tokenizer = train_tokenizer(
-    texts(),
+def _train_vocabulary(corpus, settings, sample, building: str, processes: int) -> Tokenizer:
+  path = os.path.join(building, VOCABULARY_FILE)
+  if os.path.exists(path):
+    return Tokenizer.load(path)
+  lines: list[str] = []
+  chunks = (sample[i : i + _READ_DOCUMENTS] for i in range(0, len(sample), _READ_DOCUMENTS))
+  with (
+    workers(corpus, min(processes, -(-len(sample) // _READ_DOCUMENTS))) as executor,
+    Progress(len(sample), "read", unit="document") as progress,
+  ):
+
+    def done(result):
+      lines.extend(result)
+      progress.update(min(_READ_DOCUMENTS, len(sample) - progress.count))
+
+    in_order(executor, ((read_lines, chunk) for chunk in chunks), 2 * processes, done)
+  _say(f"training the vocabulary on {len(sample):,} documents of the training split")
+  return train_tokenizer(
+    lines,
     settings.vocab_size,
-    os.path.join(building, VOCABULARY_FILE),
-    max_lines=min(_MAX_LINES, _LINES_PER_PIECE * settings.vocab_size),
+    path,
+    max_lines=_num_lines(settings),
     model_type=settings.tokenizer_type,
   )
-  return tokenizer, training
 
 
-def _encode_splits(held, training, settings, tokenizer, building, processes) -> dict[str, dict]:
-  """Writes arrays and documents of every split; returns the statistics by split."""
-  limits = Limits(settings.max_input_tokens, settings.max_target_tokens)
-  if processes <= 0:
-    processes = _count_cores()
-  if training.count < _MIN_DOCUMENTS_FOR_WORKERS:
-    processes = 1
-  statistics = {}
-  with make_encoder(tokenizer, limits, settings.importance_labels, processes) as encode:
-    for split in SPLITS:
-      keep_text = split in DOCUMENT_SPLITS
-      documents = held[split] if split in held else training.read_again()
-      total = len(held[split]) if split in held else training.count
-      counts = SplitCounts()
-      with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(
-          ArrayStoreWriter(os.path.join(building, split), tokenizer.vocab_size)
-        )
-        progress = stack.enter_context(Progress(total, f"encoding {split}", unit="document"))
-        if keep_text:
-          path = os.path.join(building, documents_file(split))
-          # No name and no time in the header, so that equal content is an equal file.
-          raw = stack.enter_context(open(path, "wb"))
-          text = stack.enter_context(
-            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6)
-          )
-        for encoded in encode(documents, keep_text):
-          writer.append(encoded.document)
-          counts.add(encoded)
-          if keep_text:
-            text.write(encoded.line.encode("ascii") + b"\n")
-          progress.update(1)
-      statistics[split] = counts.to_json()
-  return statistics
+def _make_shards(maker: ShardMaker, counts, building: str, processes: int):
+  """Makes the shards that are missing; (seconds, documents made, shards by split)."""
+  started = time.monotonic()
+  num_shards = collections.Counter({split: 0 for split in SPLITS})
+  bad_lines = maker.corpus.bad_lines
+  total, num_made = sum(counts.values()), 0
+  sizes: collections.deque[int] = collections.deque()  # of the shards that are being made
+  for split in SPLITS:
+    os.makedirs(os.path.join(building, split), exist_ok=True)
+  with Progress(total, "prepare", unit="document") as progress:
+
+    def calls() -> Iterator[tuple]:
+      for split, number, records in _group_into_shards(maker.corpus):
+        num_shards[split] = number + 1
+        folder = os.path.join(building, split)
+        if shards.is_whole(folder, number):
+          progress.skip(len(records))
+          continue
+        sizes.append(len(records))
+        yield ShardMaker.make, folder, number, records, split in DOCUMENT_SPLITS
+
+    def done(malformed):
+      nonlocal num_made
+      for where, reason in malformed:
+        bad_lines.add(where, reason)
+      num_made += sizes[0]
+      progress.update(sizes.popleft())
+
+    with workers(maker, processes) as executor:
+      in_order(executor, calls(), processes + 1, done)
+  return time.monotonic() - started, num_made, num_shards
+
+
+def _group_into_shards(corpus: Corpus) -> Iterator[tuple[str, int, list[Record]]]:
+  """(split, shard number, records) in an order that depends on the corpus alone."""
+  waiting: dict[str, list[Record]] = {split: [] for split in SPLITS}
+  numbers: collections.Counter = collections.Counter()
+  for record in corpus.records(tell=False):
+    records = waiting[record.split]
+    records.append(record)
+    if len(records) == SHARD_DOCUMENTS:
+      yield record.split, numbers[record.split], records
+      numbers[record.split] += 1
+      waiting[record.split] = []
+  for split, records in waiting.items():
+    if records:
+      yield split, numbers[split], records
 
 
 def _report_truncation(statistics: dict, settings: PreparationSettings) -> None:
@@ -221,32 +268,36 @@ def _report_truncation(statistics: dict, settings: PreparationSettings) -> None:
       )
 
 
-def _count_left_out(corpus) -> dict[str, int]:
-  """What the latest pass over the source left out, told and counted; {} for generated papers."""
-  report = getattr(corpus, "report", None)
-  if report is None:
-    return {}
-  counts = {"malformed_lines": report.num_bad_lines, "repeated_ids": report.num_duplicates}
-  for name, count in counts.items():
-    if count:
-      _say(f"{count} {name.replace('_', ' ')} were skipped")
-  return counts
-
-
-def _count_cores() -> int:
+def count_cores() -> int:
+  """Cores that this process may use."""
   try:
     return len(os.sched_getaffinity(0))
   except AttributeError:  # not on every system
     return os.cpu_count() or 1
 
 
-# --------------------------------------------------------------------- files
+# --------------------------------------------------------------------------- files
+
+
+def _open_building(building: str, settings: PreparationSettings) -> bool:
+  """Makes the folder, or keeps it if a run with the same settings was killed there."""
+  path = os.path.join(building, _SETTINGS_FILE)
+  with contextlib.suppress(OSError, ValueError):
+    with open(path, encoding="utf-8") as f:
+      if json.load(f) == settings.to_json():
+        return True
+  shutil.rmtree(building, ignore_errors=True)
+  os.makedirs(building)
+  with open(path, "w", encoding="utf-8") as f:
+    json.dump(settings.to_json(), f)
+  return False
 
 
 def _publish(building: str, directory: str, statistics: dict) -> None:
   """Moves the files to their place; the statistics, which make them valid, last."""
   with contextlib.suppress(FileNotFoundError):
     os.remove(os.path.join(directory, STATISTICS_FILE))
+  os.remove(os.path.join(building, _SETTINGS_FILE))
   for name in sorted(os.listdir(building)):
     target = os.path.join(directory, name)
     if os.path.isdir(target):

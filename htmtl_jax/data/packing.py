@@ -18,7 +18,7 @@ import numpy as np
 
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.data.tokenizer import BOS_ID, PIECE_MARKERS
-from htmtl_jax.layout import Batch, Bucket, Rows, Targets
+from htmtl_jax.layout import Batch, Bucket, Geometry, Rows, Targets
 from htmtl_jax.levels import SECTION
 
 
@@ -207,12 +207,57 @@ def fits(document: TokenizedDocument, bucket: Bucket) -> bool:
   return _try_place(document, bucket, len(document.sentence_lengths)) is not None
 
 
-def choose_bucket(document: TokenizedDocument, buckets: Sequence[Bucket]) -> int:
-  """Index of the smallest bucket that fits; the largest where none does."""
-  for i, bucket in enumerate(buckets[:-1]):
-    if fits(document, bucket):
-      return i
-  return len(buckets) - 1
+def measure_document(document: TokenizedDocument, geometry: Geometry) -> np.ndarray:
+  """What the document needs of a bucket whose rows have this geometry.
+
+  First-fit never opens a row while an earlier one has room, so it fits a bucket exactly
+  if the rows that it opens without a limit are no more than the bucket's.
+
+  Args:
+    document: any length.
+    geometry: `Bucket.geometry`.
+
+  Returns:
+    [5] int32: token rows, sentence rows, paragraph rows, section slots, target tokens;
+    compare with `bucket_capacity`.
+  """
+  pieces = _make_pieces(document, geometry, len(document.sentence_lengths))
+  rows = [
+    _first_fit_decreasing(lengths, width, slots, max(len(lengths), 1)).num_rows
+    for lengths, width, slots in _layers(pieces, geometry)
+  ]
+  num_target_tokens = sum(map(len, document.target_ids))
+  return np.array([*reversed(rows), len(pieces.section), num_target_tokens], np.int32)
+
+
+def bucket_capacity(bucket: Bucket) -> np.ndarray:
+  """What a bucket has of what `measure_document` returns, [5] int32."""
+  return np.array(
+    [
+      bucket.token_rows,
+      bucket.sentence_rows,
+      bucket.paragraph_rows,
+      bucket.sections,
+      bucket.target_tokens,
+    ],
+    np.int32,
+  )
+
+
+def choose_buckets(needs: np.ndarray, buckets: Sequence[Bucket]) -> tuple[np.ndarray, np.ndarray]:
+  """The smallest bucket that each document fits, the largest where none does.
+
+  Args:
+    needs: [documents, 5] of `measure_document`.
+    buckets: from small to large, of one geometry.
+
+  Returns:
+    (bucket_of [documents] int32, fits [documents] bool).
+  """
+  fits_in = np.stack([(needs <= bucket_capacity(b)).all(axis=-1) for b in buckets], axis=-1)
+  fits_any = fits_in.any(axis=-1)
+  bucket_of = np.where(fits_any, fits_in.argmax(axis=-1), len(buckets) - 1)
+  return bucket_of.astype(np.int32), fits_any
 
 
 def blank_document(bucket: Bucket) -> Batch:
@@ -280,20 +325,22 @@ def _split_lengths(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndar
   return (base + (rank < extra)).astype(np.int64), parent
 
 
-def _make_pieces(document: TokenizedDocument, bucket: Bucket, num_sentences: int) -> _Pieces:
+def _make_pieces(
+  document: TokenizedDocument, geometry: Bucket | Geometry, num_sentences: int
+) -> _Pieces:
   lengths, sentence = _split_lengths(
-    document.sentence_lengths[:num_sentences].astype(np.int64), bucket.row_tokens
+    document.sentence_lengths[:num_sentences].astype(np.int64), geometry.row_tokens
   )
   paragraph_of_piece = document.sentence_paragraph[sentence]
   sizes, paragraph = (
-    _split_lengths(np.bincount(paragraph_of_piece), bucket.row_sentences)
+    _split_lengths(np.bincount(paragraph_of_piece), geometry.row_sentences)
     if len(sentence)
     else (np.zeros(0, np.int64), np.zeros(0, np.int64))
   )
   sentence_parent = np.repeat(np.arange(len(sizes)), sizes)
   section_of_piece = document.paragraph_section[paragraph]
   sizes, section = (
-    _split_lengths(np.bincount(section_of_piece), bucket.row_paragraphs)
+    _split_lengths(np.bincount(section_of_piece), geometry.row_paragraphs)
     if len(paragraph)
     else (np.zeros(0, np.int64), np.zeros(0, np.int64))
   )
@@ -305,18 +352,47 @@ def _first_fit_decreasing(
   lengths: np.ndarray, width: int, slots: int, max_rows: int
 ) -> _Placement | None:
   """Places items into rows of `width` with at most `slots` items each; None if they overflow."""
-  free = np.full(max_rows, width)
-  used = np.zeros(max_rows, np.int64)
+  free: list[int] = []  # of each row opened so far; a row without a free slot has none
+  used: list[int] = []
   row, offset, slot = (np.zeros(len(lengths), np.int64) for _ in range(3))
-  for i in np.argsort(-lengths, kind="stable"):
-    candidates = (free >= lengths[i]) & (used < slots)
-    r = int(candidates.argmax()) if max_rows else 0
-    if not max_rows or not candidates[r]:
-      return None
+  sizes = lengths.tolist()
+  first, smallest = 0, min(sizes, default=0)  # rows before `first` have no room for anything
+  for i in np.argsort(-lengths, kind="stable").tolist():
+    size = sizes[i]
+    for r in range(first, len(free)):
+      if free[r] >= size:
+        break
+    else:
+      r = len(free)
+      if r == max_rows:
+        return None
+      free.append(width)
+      used.append(0)
     row[i], offset[i], slot[i] = r, width - free[r], used[r]
-    free[r] -= lengths[i]
     used[r] += 1
-  return _Placement(row, offset, slot, int(row.max()) + 1 if len(row) else 0)
+    free[r] -= size
+    if used[r] == slots:
+      free[r] = -1
+    while first < len(free) and free[first] < smallest:
+      first += 1
+  return _Placement(row, offset, slot, len(free))
+
+
+def _layers(pieces: _Pieces, geometry: Bucket | Geometry):
+  """From the top down: (children of each parent, children a row holds, parents a row holds)."""
+  return (
+    (
+      np.bincount(pieces.paragraph_parent),
+      geometry.row_paragraphs,
+      geometry.row_section_slots,
+    ),
+    (
+      np.bincount(pieces.sentence_parent),
+      geometry.row_sentences,
+      geometry.row_paragraph_slots,
+    ),
+    (pieces.lengths, geometry.row_tokens, geometry.row_sentence_slots),
+  )
 
 
 def _try_place(document, bucket, num_sentences):
@@ -330,23 +406,9 @@ def _try_place(document, bucket, num_sentences):
   pieces = _make_pieces(document, bucket, num_sentences)
   if len(pieces.section) > bucket.sections or len(pieces.paragraph) > bucket.paragraphs:
     return None
-  layers = (
-    (
-      np.bincount(pieces.paragraph_parent),
-      bucket.row_paragraphs,
-      bucket.row_section_slots,
-      bucket.paragraph_rows,
-    ),
-    (
-      np.bincount(pieces.sentence_parent),
-      bucket.row_sentences,
-      bucket.row_paragraph_slots,
-      bucket.sentence_rows,
-    ),
-    (pieces.lengths, bucket.row_tokens, bucket.row_sentence_slots, bucket.token_rows),
-  )
+  max_rows = (bucket.paragraph_rows, bucket.sentence_rows, bucket.token_rows)
   placements = []
-  for lengths, width, slots, rows in layers:
+  for (lengths, width, slots), rows in zip(_layers(pieces, bucket), max_rows):
     placement = _first_fit_decreasing(lengths, width, slots, rows)
     if placement is None:
       return None

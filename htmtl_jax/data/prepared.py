@@ -1,28 +1,28 @@
 """The prepared corpus: what training and evaluation read instead of text.
 
-    DIRECTORY/vocabulary.model                         the shared vocabulary
-    DIRECTORY/{train,validation,test}/                 arrays, see `array_store.py`
-    DIRECTORY/documents-{validation,test}.jsonl.gz     documents, see `serialise.py`
-    DIRECTORY/statistics.json                          counts and settings, written last
+    DIRECTORY/vocabulary.model             the shared vocabulary
+    DIRECTORY/{train,validation,test}/     shards and an index, see `shards.py`
+    DIRECTORY/statistics.json              counts and settings, written last
 
 A directory whose `statistics.json` names the same corpus and settings is used as
 it is: the second run does no text work. `corpus_builder.py` makes one. Reading
-needs NumPy and SentencePiece only, so a directory can be taken to a bare machine.
+needs array_record, msgpack, NumPy and SentencePiece only, so a directory can be taken
+to a bare machine.
 """
 
 from collections.abc import Mapping
 import dataclasses
 import functools
-import gzip
 import json
 import os
 from typing import Any
 
-from htmtl_jax.data.array_store import ArrayStore
+from htmtl_jax.config import get_frozen
+from htmtl_jax.data.shards import ShardedSplit
 from htmtl_jax.data.tokenizer import Tokenizer
 from htmtl_jax.documents.document import Document
-from htmtl_jax.documents.serialise import document_from_json
 from htmtl_jax.errors import UserError
+from htmtl_jax.layout import LayoutConfig, make_buckets
 from htmtl_jax.levels import LEVELS
 
 SPLITS = ("train", "validation", "test")
@@ -30,7 +30,7 @@ DOCUMENT_SPLITS = ("validation", "test")  # the splits whose text is kept
 VOCABULARY_FILE = "vocabulary.model"
 STATISTICS_FILE = "statistics.json"
 # Goes up whenever the same corpus and settings would give other files.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Words a summary gets where the training split has no reference of the level.
 DEFAULT_WORD_BUDGETS = {"sentence": 25, "paragraph": 200, "section": 200}
 
@@ -49,13 +49,13 @@ class PreparedCorpus:
     self.statistics = statistics
     self.tokenizer = Tokenizer.load(os.path.join(directory, VOCABULARY_FILE))
     try:
-      self._splits = {split: ArrayStore(os.path.join(directory, split)) for split in SPLITS}
+      self._splits = {split: ShardedSplit(os.path.join(directory, split)) for split in SPLITS}
     except (OSError, KeyError, ValueError, EOFError) as e:
       raise UserError(
         f"the prepared corpus in {directory} is damaged ({e}): delete the directory and run again"
       ) from e
 
-  def split(self, name: str) -> ArrayStore:
+  def split(self, name: str) -> ShardedSplit:
     """The split's documents as a sequence of `TokenizedDocument`.
 
     Raises:
@@ -74,15 +74,14 @@ class PreparedCorpus:
     """
     if split not in DOCUMENT_SPLITS:
       raise ValueError(f"text is kept for {' and '.join(DOCUMENT_SPLITS)} only, not for {split!r}")
-    path = os.path.join(self.directory, documents_file(split))
     try:
-      with gzip.open(path, "rt", encoding="ascii") as f:
-        documents = [document_from_json(line) for line in f]
+      documents = list(self._splits[split].texts())
       if len(documents) != len(self._splits[split]):
         raise ValueError(f"{len(documents)} documents, {len(self._splits[split])} expected")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as e:
       raise UserError(
-        f"{path} is missing or damaged ({e}): delete the directory and run again"
+        f"the text of the {split} split in {self.directory} is missing or damaged ({e}): delete the "
+        "directory and run again"
       ) from e
     return documents
 
@@ -171,6 +170,7 @@ def prepare_corpus(
     corpus_builder.build(
       corpus,
       settings,
+      make_buckets(get_frozen(config.layout, LayoutConfig, "layout")),
       directory,
       processes,
       is_done=lambda: _read_settings(directory) == settings.to_json(),
@@ -206,10 +206,6 @@ def load_prepared(directory: str | os.PathLike) -> PreparedCorpus:
 def prepared_directory(config, workdir: str | os.PathLike) -> str:
   """`config.data.prepared`, or WORKDIR/prepared where that is empty."""
   return os.path.expanduser(config.data.prepared) or os.path.join(os.fspath(workdir), "prepared")
-
-
-def documents_file(split: str) -> str:
-  return f"documents-{split}.jsonl.gz"
 
 
 def _read_settings(directory: str) -> dict[str, Any] | None:

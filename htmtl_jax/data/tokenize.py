@@ -111,12 +111,13 @@ def tokenize_document(
     sentence_paragraph=sentence_paragraph,
     paragraph_section=paragraph_section,
     is_heading=np.array([p.is_heading for p in places], bool),
-    target_ids=tuple(np.array(ids, np.int32) for ids, _ in targets),
-    target_units=tuple(np.array(units, np.int32) for _, units in targets),
+    target_ids=tuple(np.array(ids, np.int32) for ids, _, _ in targets),
+    target_units=tuple(np.array(units, np.int32) for _, units, _ in targets),
     num_pieces=len(references_lib.eligible_sections(document)),
     planted=planted,
     importance_labels=importance_labels,
     num_truncated=num_source_tokens - int(lengths.sum()),
+    num_cut_target_tokens=sum(num_cut for _, _, num_cut in targets),
   )
 
 
@@ -204,10 +205,10 @@ def _number_parents(places: list[SentencePlace]) -> tuple[np.ndarray, np.ndarray
 
 def _encode_reference(
   reference: references_lib.Reference | None, level: str, tokenizer: Tokenizer, max_tokens: int
-) -> tuple[list[int], list[int]]:
-  """(target ids, target units) of one reference, each at most `max_tokens` long."""
+) -> tuple[list[int], list[int], int]:
+  """(target ids, target units, tokens cut off) of one reference, at most `max_tokens` long."""
   if reference is None:
-    return [], []
+    return [], [], 0
   texts = [text for piece in reference.pieces for text in piece.sentences]
   encoded = iter(tokenizer.encode_batch(texts))
   ids: list[int] = []
@@ -234,7 +235,7 @@ def _encode_reference(
       add(sentence)
   if ids:
     add([EOS_ID])
-  return ids[:max_tokens], units[:max_tokens]
+  return ids[:max_tokens], units[:max_tokens], max(len(ids) - max_tokens, 0)
 
 
 def _cut_labels(labels: np.ndarray | None, num_sentences: int) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """A document as flat integer arrays, before it is packed.
 
-This is what the prepared-corpus cache stores and what `packing.py` reads.
+This is what the shards of a prepared corpus hold and what `packing.py` reads.
 Shapes use N tokens, S sentences, P paragraphs, C sections of one document, all
 in reading order; a heading is a sentence in a one-sentence paragraph of its own.
 """
@@ -32,6 +32,7 @@ class TokenizedDocument:
     importance_labels: [S] float32 summing to 1, soft ROUGE-gain labels (zero at
       headings), or None where the labels are off or there is no reference.
     num_truncated: tokens of the source that the configured maximum cut off.
+    num_cut_target_tokens: tokens of the references that their maxima cut off, all levels.
   """
 
   id: str
@@ -46,3 +47,4 @@ class TokenizedDocument:
   planted: np.ndarray | None = None
   importance_labels: np.ndarray | None = None
   num_truncated: int = 0
+  num_cut_target_tokens: int = 0

@@ -11,7 +11,7 @@ into sentences, or a list of sentences, which is taken as it is. Further keys
 are ignored.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import gzip
 import hashlib
@@ -30,13 +30,13 @@ ON_BAD_LINE = ("skip", "stop")
 _MAX_WARNINGS = 5
 
 
-@dataclasses.dataclass
-class ReadReport:
-  """What `read_jsonl` met, up to date while it runs."""
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """A line of a corpus: its document's id, its bytes, and the file and number for messages."""
 
-  num_documents: int = 0
-  num_bad_lines: int = 0
-  num_duplicates: int = 0
+  id: str
+  text: bytes
+  where: str
 
 
 def list_files(path: str, exclude: Sequence[str] = ()) -> list[str]:
@@ -91,73 +91,66 @@ def assign_split(document_id: str, seed: int, validation_share: float, test_shar
   return "validation" if point < test_share + validation_share else "train"
 
 
-def read_jsonl(
-  path: str,
-  on_bad_line: str = "skip",
-  max_documents: int | None = None,
-  report: ReadReport | None = None,
-  exclude: Sequence[str] = (),
-  select: Callable[[str], bool] | None = None,
-) -> Iterator[Document]:
-  """Reads documents one by one, in the order of the files' names and lines.
+class BadLines:
+  """What happens to malformed lines: told and counted, or the end of the run.
+
+  Attributes:
+    count: lines so far.
+  """
+
+  def __init__(self, on_bad_line: str = "skip", tell: bool = True):
+    """Args:
+      on_bad_line: "skip" or "stop".
+      tell: log the first ones; False for a second pass over the same lines.
+
+    Raises:
+      UserError: for another word.
+    """
+    if on_bad_line not in ON_BAD_LINE:
+      raise UserError(
+        f"config.data.on_bad_line: {on_bad_line!r} is unknown; known: {', '.join(ON_BAD_LINE)}"
+      )
+    self._stop = on_bad_line == "stop"
+    self._tell = tell
+    self.count = 0
+
+  def add(self, where: str, reason) -> None:
+    """Logs the first few under "skip"; raises UserError under "stop"."""
+    if self._stop:
+      raise UserError(f"{where}: {reason}; correct it, or set config.data.on_bad_line to 'skip'")
+    self.count += 1
+    if self._tell and self.count <= _MAX_WARNINGS:
+      last = " (further ones only counted)" if self.count == _MAX_WARNINGS else ""
+      logging.warning("%s: %s; skipped%s", where, reason, last)
+
+
+def iterate_lines(path: str, exclude: Sequence[str], bad_lines: BadLines) -> Iterator[Line]:
+  """The lines of a corpus with their ids, in the order of the files' names and lines.
 
   Args:
     path: a file, or a folder of `SUFFIXES` files.
-    on_bad_line: "skip" logs the first malformed lines and counts all, "stop" raises.
-    max_documents: stop after so many; None or 0 for all.
-    report: filled in on the way.
     exclude: names of files to leave out of a folder.
-    select: called with each id; False leaves the document out after it has been
-      counted, before the work of splitting its sentences.
-
-  Yields:
-    Documents with different ids: the second of two equal ids is left out and counted.
+    bad_lines: told of every line that is no JSON object with an id.
 
   Raises:
-    UserError: a missing path, a broken gzip file, a malformed line under "stop",
-      or no documents at all.
+    UserError: a missing path, a broken gzip file, or what `bad_lines` raises.
   """
-  if on_bad_line not in ON_BAD_LINE:
-    raise UserError(f"unknown on_bad_line {on_bad_line!r}; known: {', '.join(ON_BAD_LINE)}")
-  report = ReadReport() if report is None else report
-  seen = set()
   for file in list_files(path, exclude):
-    for number, line in _iterate_lines(file):
+    for number, text in _iterate_lines(file):
+      where = f"{file}, line {number}"
       try:
-        record = _load_record(line)
-        document_id = record["id"]
-        if document_id in seen:
-          report.num_duplicates += 1
-          continue
-        is_selected = select is None or select(document_id)
-        document = parse_record(record) if is_selected else None
+        yield Line(load_record(text)["id"], text, where)
       except ValueError as error:
-        if on_bad_line == "stop":
-          raise UserError(
-            f"{file}, line {number}: {error}; correct the line, or set "
-            "config.data.on_bad_line to 'skip'"
-          ) from error
-        report.num_bad_lines += 1
-        if report.num_bad_lines <= _MAX_WARNINGS:
-          logging.warning(
-            "%s, line %d: %s; skipped%s",
-            file,
-            number,
-            error,
-            " (further ones only counted)" if report.num_bad_lines == _MAX_WARNINGS else "",
-          )
-        continue
-      seen.add(document_id)
-      report.num_documents += 1
-      if document is not None:
-        yield document
-      if max_documents and report.num_documents >= max_documents:
-        return
-  if not report.num_documents:
-    raise UserError(
-      f"{path}: no documents ({report.num_bad_lines} malformed lines); "
-      "every line needs at least an id and sections"
-    )
+        bad_lines.add(where, error)
+
+
+def parse_line(text: bytes) -> Document:
+  """The document on one line.
+
+  Raises:
+    ValueError: with a short reason, for a malformed one.
+  """
+  return parse_record(load_record(text))
 
 
 def _iterate_lines(file: str) -> Iterator[tuple[int, bytes]]:
@@ -180,7 +173,8 @@ def _iterate_lines(file: str) -> Iterator[tuple[int, bytes]]:
     ) from error
 
 
-def _load_record(line: bytes) -> dict:
+def load_record(line: bytes) -> dict:
+  """The JSON object of a line, with an id; ValueError with a short reason if there is none."""
   try:
     record = json.loads(line)
   except UnicodeDecodeError as error:
