@@ -13,7 +13,6 @@ from htmtl_jax.data.prepared import (
   STATISTICS_FILE,
   VOCABULARY_FILE,
   PreparedCorpus,
-  documents_file,
   prepare_corpus,
 )
 from htmtl_jax.documents.document import Document
@@ -22,16 +21,7 @@ from htmtl_jax.errors import UserError
 
 BASELINES_FILE = "baselines.jsonl.gz"
 _SAMPLE_FILE = "sample.jsonl.gz"
-# All but the text of the validation split, which nothing here reads.
-_ARCHIVED = (
-  "train",
-  "validation",
-  "test",
-  documents_file("test"),
-  VOCABULARY_FILE,
-  STATISTICS_FILE,
-  BASELINES_FILE,
-)
+_ARCHIVED = ("train", "validation", "test", VOCABULARY_FILE, STATISTICS_FILE, BASELINES_FILE)
 
 
 def prepare(
@@ -216,7 +206,9 @@ def write_archive(directory: str) -> int:
   directory = os.path.normpath(directory)
   path = f"{directory}.tar.xz"
 
-  def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+  def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    if member.name.startswith("validation/") and member.name.endswith(".jsonl.gz"):
+      return None  # the text of the validation split, which nothing here reads
     member.uid = member.gid = member.mtime = 0
     member.uname = member.gname = ""
     return member

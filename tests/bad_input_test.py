@@ -81,10 +81,10 @@ class BadInputTest(parameterized.TestCase):
     (papers / "tech_docs.jsonl").write_text(paper(0))
     self.assert_refused(self.train_on(papers), "1 files are excluded; shorten config.data.exclude")
     (papers / "a.jsonl").write_text("\n\n")
-    self.assert_refused(self.train_on(papers), f"{papers}: no documents")
+    self.assert_refused(self.train_on(papers), f"{papers}: .*: no documents")
     (papers / "a.jsonl").write_text(paper(0))
     self.assert_refused(
-      self.train_on(papers), "none of the 1 documents fell into the (validation|test) split"
+      self.train_on(papers), "none of the documents fell into the (validation|test) split"
     )
 
   def _write_corpus_with_bad_lines(self):
@@ -103,7 +103,7 @@ class BadInputTest(parameterized.TestCase):
     )
     self.assert_refused(
       self.train_on(path, "--config.data.on_bad_line=ask"),
-      "unknown on_bad_line 'ask'; known: skip, stop",
+      "'ask' is unknown; known: skip, stop",
     )
 
   def test_malformed_lines_are_skipped_and_counted(self):

@@ -278,7 +278,7 @@ class PreparedCorpusTest(parameterized.TestCase):
     self.assertIn("bad: it is malformed; skipped", logs.output[0])
     corpus._on_bad_line = "stop"
     with mock.patch.object(sources, "open_corpus", return_value=corpus):
-      with self.assertRaisesRegex(UserError, "bad: it is malformed; correct it"):
+      with self.assertRaisesRegex(UserError, "bad: it is malformed; correct the line"):
         self._prepare(_make_config(), self.directory + "-stop")
 
   def test_loading_needs_no_corpus(self):

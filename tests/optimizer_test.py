@@ -12,7 +12,13 @@ from htmtl_jax.optimizer import OptimizerConfig, make_optimizer, make_schedule
 class OptimizerTest(parameterized.TestCase):
   def test_cosine(self):
     schedule = make_schedule(
-      OptimizerConfig(learning_rate=2.0, warmup_steps=10, schedule_steps=110, final_share=0.1)
+      OptimizerConfig(
+        learning_rate=2.0,
+        schedule="cosine",
+        warmup_steps=10,
+        schedule_steps=110,
+        final_share=0.1,
+      )
     )
     for step, expected in ((0, 0.0), (5, 1.0), (10, 2.0), (60, 1.1), (110, 0.2), (500, 0.2)):
       self.assertAlmostEqual(float(schedule(step)), expected, places=5, msg=step)

@@ -17,7 +17,6 @@ import json
 import os
 from typing import Any
 
-from htmtl_jax.config import get_frozen
 from htmtl_jax.data.shards import ShardedSplit
 from htmtl_jax.data.tokenizer import Tokenizer
 from htmtl_jax.documents.document import Document
@@ -151,6 +150,7 @@ def prepare_corpus(
       vocabulary on, a directory that cannot be written.
   """
   # Here, because a machine that only reads needs no parsers.
+  from htmtl_jax.config import get_frozen
   from htmtl_jax.data import corpus_builder
   from htmtl_jax.documents import sources
 

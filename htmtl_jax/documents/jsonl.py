@@ -117,7 +117,9 @@ class BadLines:
   def add(self, where: str, reason) -> None:
     """Logs the first few under "skip"; raises UserError under "stop"."""
     if self._stop:
-      raise UserError(f"{where}: {reason}; correct it, or set config.data.on_bad_line to 'skip'")
+      raise UserError(
+        f"{where}: {reason}; correct the line, or set config.data.on_bad_line to 'skip'"
+      )
     self.count += 1
     if self._tell and self.count <= _MAX_WARNINGS:
       last = " (further ones only counted)" if self.count == _MAX_WARNINGS else ""
