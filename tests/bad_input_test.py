@@ -84,7 +84,7 @@ class BadInputTest(parameterized.TestCase):
     self.assert_refused(self.train_on(papers), f"{papers}: .*: no documents")
     (papers / "a.jsonl").write_text(paper(0))
     self.assert_refused(
-      self.train_on(papers), "none of the documents fell into the (validation|test) split"
+      self.train_on(papers), "none of the documents fell into the (train|validation|test) split"
     )
 
   def _write_corpus_with_bad_lines(self):
