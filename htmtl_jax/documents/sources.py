@@ -39,12 +39,13 @@ def open_corpus(data_config: Any) -> Corpus:
   Args:
     data_config: has `source` and, for "synthetic", `synthetic_seed`, `num_train`,
       `num_validation`, `num_test`; for "jsonl", `path`, `exclude`, `max_documents`
-      (0 for all), `on_bad_line`, `split_seed`, `validation_share`, `test_share`.
+      (0 for all), `on_bad_line`, `split_seed`, `validation_share`, `test_share`; for
+      "tfds", `name`, `path`, `raw`.
 
   Raises:
     UserError: an unknown source, a missing path, shares that do not leave a train split.
   """
-  openers = {"synthetic": SyntheticCorpus, "jsonl": JsonlCorpus}
+  openers = {"synthetic": SyntheticCorpus, "jsonl": JsonlCorpus, "tfds": TfdsCorpus}
   if data_config.source not in openers:
     raise UserError(
       f"unknown config.data.source {data_config.source!r}; known: {', '.join(sorted(openers))}"
@@ -57,7 +58,8 @@ def _check_split(split: str) -> None:
     raise UserError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
 
 
-def _compute_fingerprint(*parts) -> str:
+def compute_fingerprint(*parts) -> str:
+  """16 hexadecimal digits that depend on all parts, which JSON can hold."""
   return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -69,7 +71,7 @@ class SyntheticCorpus:
     self._counts = {split: int(getattr(data_config, f"num_{split}")) for split in SPLITS}
     # A sample of the text, so that another generator gets another fingerprint.
     sample = synthetic.generate_document(0, "train", self._seed)
-    self.fingerprint = _compute_fingerprint(
+    self.fingerprint = compute_fingerprint(
       "synthetic", self._seed, self._counts, repr((sample.sections, sample.abstract))
     )
 
@@ -109,9 +111,9 @@ class JsonlCorpus:
       )
     self._files = jsonl.list_files(self._path, self._exclude)
     self.report = jsonl.ReadReport()
-    self.fingerprint = _compute_fingerprint(
+    self.fingerprint = compute_fingerprint(
       "jsonl",
-      [_summarize_file(f) for f in self._files],
+      [summarize_file(f) for f in self._files],
       self._max_documents,
       self._on_bad_line,
       self._split_seed,
@@ -150,7 +152,32 @@ class JsonlCorpus:
     )
 
 
-def _summarize_file(file: str) -> list:
+class TfdsCorpus:
+  """A TFDS dataset of `htmtl_jax/datasets/`, read record by record; made first where need be."""
+
+  def __init__(self, data_config: Any):
+    # What an experiment does not use need not be installed.
+    from htmtl_jax.datasets import papers
+
+    self._name = str(data_config.name)
+    self._dataset = papers.prepare(self._name, str(data_config.path), str(data_config.raw))
+    self.fingerprint = compute_fingerprint(
+      "tfds", self._name, [summarize_file(f) for f in self._dataset.list_files()]
+    )
+
+  def iterate(self, split: str) -> Iterator[Document]:
+    _check_split(split)
+    return self._dataset.iterate(split)
+
+  def documents(self, split: str) -> list[Document]:
+    return list(self.iterate(split))
+
+  def describe(self) -> str:
+    counts = ", ".join(f"{self._dataset.num_documents(s)} {s}" for s in SPLITS)
+    return f"{self._name}, {self._dataset.folder}: {counts}"
+
+
+def summarize_file(file: str) -> list:
   """Name, size, and a hash of the beginning and the end; not the time, which copying changes."""
   try:
     size = os.path.getsize(file)
