@@ -13,8 +13,12 @@ def get_config() -> ml_collections.ConfigDict:
 
   # ---- documents
   config.data = data = ml_collections.ConfigDict()
-  data.source = "synthetic"  # "synthetic" (generated papers) or "jsonl"
-  data.path = ""  # jsonl: a file or a folder of .jsonl / .jsonl.gz
+  data.source = "synthetic"  # "synthetic" (generated papers), "jsonl" or "tfds"
+  # jsonl: a file or a folder of .jsonl / .jsonl.gz
+  # tfds: the folder where datasets are kept; "" for ~/tensorflow_datasets
+  data.path = ""
+  data.name = ""  # tfds: "arxiv", "pubmed", or a dataset that is there (docs/datasets.md)
+  data.raw = ""  # tfds: folder with the raw release, if it is to be made; "" to download it
   data.exclude = ()  # jsonl: names of files in the folder to leave out, without ending
   data.max_documents = 0  # jsonl: stop after so many; 0 for all
   data.on_bad_line = "skip"  # jsonl: "skip" (and count) or "stop"

@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import functools
 import glob
+import io
 import os
 import shutil
 import sys
@@ -291,12 +292,14 @@ def prepare(config: str | PapersConfig, data_dir: str = "", manual_dir: str = ""
   data_dir = os.path.expanduser(data_dir) or tfds.core.constants.DATA_DIR
   name = config if isinstance(config, str) else config.name
   folder = os.path.join(data_dir, HtmtlPapers.name, name, str(HtmtlPapers.VERSION))
-  if os.path.isdir(folder):
+  if name and os.path.isdir(folder):
     return PreparedPapers(folder)
   known = {c.name: c for c in HtmtlPapers.BUILDER_CONFIGS}
   if isinstance(config, str):
     if name not in known:
-      raise UserError(f"{folder}: no such dataset; those made on demand: {', '.join(known)}")
+      raise UserError(
+        f"no dataset {name!r} in {data_dir}; those that are made on demand: {', '.join(known)}"
+      )
     config = known[name]
   download_config = tfds.download.DownloadConfig(try_download_gcs=False)
   if manual_dir:
@@ -333,7 +336,7 @@ def _build(config: PapersConfig, data_dir: str, folder: str, download_config) ->
     builder = HtmtlPapers(config=config, data_dir=data_dir)
   finally:
     logging.set_verbosity(verbosity)
-  with contextlib.redirect_stdout(sys.stderr):  # TFDS prints, and stdout is for results
+  with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints that it has begun and ended
     builder.download_and_prepare(download_config=download_config)
 
 
