@@ -1,11 +1,20 @@
 """Papers in the form of the raw release, with every known defect, and what should become of them."""
 
+import contextlib
 import gzip
+import hashlib
+import io
 import json
 import os
+import tempfile
 import zipfile
 
+from absl.testing import parameterized
+
+from htmtl_jax.datasets import papers
+
 LONG = "the {} was measured in all of the samples ."  # long enough to count as a copy
+ARXIV_FOLDER = os.path.join("htmtl_papers", "arxiv", "1.0.0")
 FILES = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 
 
@@ -95,3 +104,35 @@ def write_release(folder, records_of_split, form="txt", name="arxiv-dataset"):
     with (gzip.open if ending else open)(os.path.join(path, file + ending), "wb") as handle:
       handle.write(text)
   return path
+
+
+class PapersTestCase(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.enter_context(tempfile.TemporaryDirectory())
+    self.raw = self.make_folder("raw")
+    self.data_dir = os.path.join(self.folder, "data")
+    self.stderr = self.enter_context(contextlib.redirect_stderr(io.StringIO()))
+
+  def make_folder(self, name):
+    path = os.path.join(self.folder, name)
+    os.makedirs(path)
+    return path
+
+  def prepare(self, config="arxiv", data_dir=None, raw=None):
+    raw = self.raw if raw is None else raw
+    return papers.prepare(config, data_dir or self.data_dir, raw)
+
+  def read_report(self, dataset):
+    with open(os.path.join(dataset.folder, "repairs.json"), encoding="utf-8") as handle:
+      return json.load(handle)
+
+  def write_many(self, num_documents, **kwargs):
+    ids = [f"{hashlib.md5(str(i).encode()).hexdigest()[:6]}" for i in range(num_documents)]
+    records = {
+      "train": [make_record(i) for i in ids],
+      "validation": [make_record(f"v{i}") for i in range(3)],
+      "test": [make_record(f"t{i}") for i in range(3)],
+    }
+    write_release(self.raw, records, **kwargs)
+    return ids

@@ -138,14 +138,15 @@ class HtmtlPapers(tfds.core.ShardBasedBuilder):
 
   def _info(self) -> tfds.core.DatasetInfo:
     text = tfds.features.Text
+    is_release = bool(self.builder_config.release)
     return self.dataset_info_from_configs(
       description=_DESCRIPTION,
       features=tfds.features.FeaturesDict(
         {"id": text(), "title": text(), "abstract": text(), "document": text()}
       ),
       supervised_keys=("document", "abstract"),
-      homepage="https://github.com/armancohan/long-summarization",
-      citation=_CITATION,
+      homepage="https://github.com/armancohan/long-summarization" if is_release else None,
+      citation=_CITATION if is_release else None,
       disable_shuffling=True,  # the order of the source is kept
     )
 
@@ -263,6 +264,8 @@ class PreparedPapers:
       source = self._builder.as_data_source(split)
       for start in range(0, len(source), _READ_AHEAD):
         for example in source.__getitems__(range(start, min(start + _READ_AHEAD, len(source)))):
+          if example["document"] is None:  # what the reader gives where a file is cut off
+            raise ValueError(f"a record of the {split} split is missing")
           yield examples.decode_document(example["document"].decode())
 
   @contextlib.contextmanager
