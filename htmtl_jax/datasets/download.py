@@ -198,7 +198,8 @@ def _append(url: str, wanted: Wanted, part: str, offset: int) -> None:
     ):
       while offset < wanted.num_bytes:
         with _network_errors():
-          block = response.read(min(to_skip or _BLOCK_BYTES, _BLOCK_BYTES))
+          # What is there at once, so that nothing of it is lost if the connection breaks.
+          block = response.read1(min(to_skip or _BLOCK_BYTES, _BLOCK_BYTES))
         if not block:
           return
         if to_skip:
