@@ -15,10 +15,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.data = data = ml_collections.ConfigDict()
   data.source = "synthetic"  # "synthetic" (generated papers), "jsonl", "papers" or "tfds"
   # jsonl: a file or a folder of .jsonl / .jsonl.gz; papers: a folder of papers in any
-  # format that docs/formats.md names; tfds: the folder of the prepared TFDS data
+  # format that docs/formats.md names; tfds: the folder where datasets are kept, "" for
+  # ~/tensorflow_datasets
   data.path = ""
+  data.name = ""  # tfds: "arxiv", "pubmed", or a dataset that is there (docs/datasets.md)
+  data.raw = ""  # tfds: folder with the raw release, if it is to be made; "" to download it
   data.exclude = ()  # jsonl: names of files in the folder to leave out, without ending
-  data.max_documents = 0  # stop after so many; 0 for all
+  data.max_documents = 0  # stop after so many (tfds: of each split); 0 for all
   data.on_bad_line = "skip"  # or unreadable paper: "skip" (and count) or "stop"
   data.split_seed = 0  # a document's split is a hash of this seed and its id
   data.validation_share = 0.05

@@ -86,7 +86,7 @@ class Inference:
     self._explain = under_mesh(jax.jit(explain, static_argnums=3), experiment.mesh)
 
   def write(self, batch: Batch, num_pieces: Sequence[int]) -> list[Written]:
-    """Writes the three summaries of every document of a batch.
+    """Writes the three summaries of every document of a batch; empty ones where there is no text.
 
     Args:
       batch: NumPy arrays of B documents, B a multiple of `experiment.multiple`.
@@ -96,8 +96,10 @@ class Inference:
     result = jax.device_get(
       self._decode(self.run.params, self._step, on_device, jnp.asarray(num_pieces))
     )
+    # A paper without text has an empty summary: what the model would write is invented.
+    has_text = np.asarray(batch.tokens.mask).any(axis=(1, 2))
     written = []
-    for ids, lengths in zip(result.ids, result.lengths):
+    for ids, lengths in zip(result.ids, result.lengths * has_text[:, None]):
       by_level = tuple(ids[level, : lengths[level]] for level in range(NUM_LEVELS))
       pieces = {
         name: decode_summary(by_level[level], name, self.experiment.tokenizer, keep_empty=True)

@@ -19,6 +19,7 @@ from htmtl_jax.data.packing import blank_document, stack_documents
 from htmtl_jax.data.tokenizer import NUM_STRUCTURE_IDS
 from htmtl_jax.decoding import DecodeConfig, make_decoder
 from htmtl_jax.documents import sources
+from htmtl_jax.errors import UserError
 from htmtl_jax.experiment import make_experiment
 from htmtl_jax.layout import LayoutConfig
 from htmtl_jax.losses import LossConfig
@@ -66,7 +67,7 @@ class ConfigFilesTest(parameterized.TestCase):
     config_lib.validate(config, config_lib.load_schema())
     experiment = make_experiment(config, stub_tokenizer(config))
     self.assertLen(experiment.buckets, len(config.layout.buckets))
-    if config.data.source == "jsonl":  # generated papers are all shorter than their maximum
+    if config.data.source != "synthetic":  # generated papers are all shorter than their maximum
       self.assertGreaterEqual(experiment.buckets[-1].tokens, config.data.max_input_tokens)
     self.assertGreater(config.tokenizer.vocab_size, NUM_STRUCTURE_IDS + 256)  # bytes fall back
     # Three references of the greatest length fit the largest bucket.
@@ -92,6 +93,14 @@ class ConfigFilesTest(parameterized.TestCase):
   def test_papers_leave_out_the_manuals(self, name):
     config = config_lib.load_config(CONFIGS / name)
     self.assertEqual(config.data.exclude, ("tech_docs",))
+
+  @parameterized.parameters("arxiv", "pubmed")
+  def test_benchmarks_are_the_base_size(self, name):
+    config = config_lib.load_config(CONFIGS / f"{name}.py")
+    self.assertEqual((config.data.source, config.data.name), ("tfds", name))
+    papers = flatten(config_lib.load_config(CONFIGS / "papers_base.py"))
+    differing = {key for key, value in flatten(config).items() if papers[key] != value}
+    self.assertEqual(differing, {"data.source", "data.name", "data.exclude"})
 
   def test_quickstart_trains_without_importance_labels(self):
     config = config_lib.load_config(CONFIGS / "quickstart.py")
@@ -166,11 +175,15 @@ class EveryKeyIsReadTest(absltest.TestCase):
   def test_the_other_sections(self):
     schema = config_lib.load_schema()
     read = _attribute_chains(PACKAGE)
-    for source in ("synthetic", "jsonl"):  # these two look keys up by names that they put together
+    for source in ("synthetic", "jsonl", "tfds"):  # what these read does not show in their text
       data = _Recorder(
         schema.data.copy_and_resolve_references(), {"source": source, "path": __file__}
       )
-      sources.open_corpus(data)
+      if source == "tfds":  # looks for the dataset, which is not there, once it has read its keys
+        with self.assertRaisesRegex(UserError, "no dataset '' in .*: arxiv, "):
+          sources.open_corpus(data)
+      else:
+        sources.open_corpus(data)
       read |= {f"data.{key}" for key in data.read}
     unread = [
       key

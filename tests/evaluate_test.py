@@ -5,9 +5,12 @@ import pathlib
 import tempfile
 
 from absl.testing import absltest, parameterized
+import numpy as np
 
 from htmtl_jax import evaluate
 from htmtl_jax.data.prepared import load_prepared
+from htmtl_jax.data.tokenized import TokenizedDocument
+from htmtl_jax.experiment import open_run
 from htmtl_jax.levels import LEVELS
 from tests import tiny_config
 
@@ -129,6 +132,31 @@ class EvaluateTest(parameterized.TestCase):
       sorted(p.name for p in before.iterdir()),
       ["predictions.jsonl", "results.json", "scores.jsonl", "test"],
     )
+
+  def test_a_corpus_with_another_vocabulary_is_refused(self):
+    workdir = tiny_config.copy_trained(self.folder)
+    status, _, err = tiny_config.run_main(
+      "--mode=evaluate",
+      f"--workdir={workdir}",
+      "--config.data.synthetic_seed=99",
+      f"--config.data.prepared={self.folder / 'other'}",
+    )
+    self.assertEqual(status, 2)
+    self.assertIn("has another vocabulary than the run in", err.splitlines()[-1])
+
+  def test_a_paper_without_text_has_empty_summaries(self):
+    workdir, _, _ = tiny_config.trained()
+    run = open_run(str(workdir))
+    none = np.zeros(0, np.int32)
+    empty = TokenizedDocument(
+      "e", none, none, none, none, none.astype(bool), (none,) * 3, (none,) * 3, 0
+    )
+    full = load_prepared(str(tiny_config.prepared())).split("test")[0]
+    written, importances = evaluate.summarise_split(run, [empty, full])
+    self.assertEqual([len(ids) for ids in written[0].ids], [0, 0, 0])
+    self.assertFalse(any(written[0].pieces.values()))
+    self.assertEmpty(importances[0].sentences)
+    self.assertTrue(all(len(ids) for ids in written[1].ids))
 
   def test_which_checkpoint_is_the_best(self):
     workdir, _, _ = tiny_config.trained()

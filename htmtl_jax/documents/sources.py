@@ -128,7 +128,7 @@ class SyntheticCorpus(Corpus):
     self._counts = {split: int(getattr(data_config, f"num_{split}")) for split in SPLITS}
     # A sample of the text, so that another generator gets another fingerprint.
     sample = synthetic.generate_document(0, "train", self._seed)
-    self.fingerprint = _compute_fingerprint(
+    self.fingerprint = compute_fingerprint(
       "synthetic", self._seed, self._counts, repr((sample.sections, sample.abstract))
     )
 
@@ -176,9 +176,9 @@ class SplitByHash(Corpus):
     raise NotImplementedError
 
   def _make_fingerprint(self, kind: str, paths: list[str]) -> str:
-    return _compute_fingerprint(
+    return compute_fingerprint(
       kind,
-      [_summarize_file(path) for path in paths],
+      [summarize_file(path) for path in paths],
       self._max_documents,
       self._on_bad_line,
       self._split_seed,
@@ -247,7 +247,57 @@ class PapersCorpus(SplitByHash):
     return self._describe_as(f"{len(self._files)} papers")
 
 
-_CORPORA = {"synthetic": SyntheticCorpus, "jsonl": JsonlCorpus, "papers": PapersCorpus}
+class TfdsCorpus(Corpus):
+  """A TFDS dataset of `htmtl_jax/datasets/`, read record by record; made first where need be."""
+
+  def __init__(self, data_config: Any):
+    # What an experiment does not use need not be imported.
+    from htmtl_jax.datasets import papers
+
+    super().__init__(data_config.on_bad_line)
+    self._name = str(data_config.name)
+    self._max_documents = int(data_config.max_documents or 0)
+    self._dataset = papers.prepare(self._name, str(data_config.path), str(data_config.raw))
+    self._description = f"{self._name}, {self._dataset.folder}: " + ", ".join(
+      f"{self._dataset.num_documents(split)} {split}" for split in SPLITS
+    )
+    self.fingerprint = compute_fingerprint(
+      "tfds",
+      self._name,
+      self._max_documents,
+      [summarize_file(path) for path in self._dataset.list_files()],
+    )
+
+  def __getstate__(self):
+    # Workers parse records; the dataset itself stays with the process that reads it.
+    return self.__dict__ | {"_dataset": None}
+
+  def _records(self) -> Iterator[Record]:
+    for split in SPLITS:
+      for number, (id_, text) in enumerate(self._dataset.iterate_examples(split)):
+        if self._max_documents and number >= self._max_documents:
+          break
+        # A paper in two splits stays in both: no test document is ever dropped.
+        yield Record(f"{split}/{id_}", split, text, f"{self._name} {split}, document {number}")
+
+  def parse(self, record: Record) -> Document:
+    from htmtl_jax.datasets.examples import decode_document
+
+    try:
+      return decode_document(record.payload)
+    except (KeyError, TypeError) as error:
+      raise ValueError(f"not a document of this program ({error!r})") from error
+
+  def describe(self) -> str:
+    return self._description
+
+
+_CORPORA = {
+  "synthetic": SyntheticCorpus,
+  "jsonl": JsonlCorpus,
+  "papers": PapersCorpus,
+  "tfds": TfdsCorpus,
+}
 
 
 def open_corpus(data_config: Any) -> Corpus:
@@ -266,11 +316,12 @@ def open_corpus(data_config: Any) -> Corpus:
   return _CORPORA[data_config.source](data_config)
 
 
-def _compute_fingerprint(*parts) -> str:
+def compute_fingerprint(*parts) -> str:
+  """16 hexadecimal digits that depend on all parts, which JSON can hold."""
   return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _summarize_file(path: str) -> list:
+def summarize_file(path: str) -> list:
   """Name, size, and a hash of the beginning and the end; not the time, which copying changes.
 
   Not the whole content: that would read a large corpus at every start. An edit in the
@@ -279,7 +330,7 @@ def _summarize_file(path: str) -> list:
   if os.path.isdir(path):  # a LaTeX paper in a folder of its own
     names = sorted(os.listdir(path))
     inner = [os.path.join(path, n) for n in names if os.path.isfile(os.path.join(path, n))]
-    return [os.path.basename(path), [_summarize_file(name) for name in inner]]
+    return [os.path.basename(path), [summarize_file(name) for name in inner]]
   try:
     size = os.path.getsize(path)
     with open(path, "rb") as handle:

@@ -1,0 +1,1 @@
+"""arXiv, PubMed and users' own corpora as TFDS datasets, made without TensorFlow."""
