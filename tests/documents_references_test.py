@@ -48,6 +48,16 @@ def find_central(sentences):
 
 
 class OverlapTest(absltest.TestCase):
+  def test_words_are_those_of_the_rouge_package(self):
+    rng = random.Random(0)
+    alphabet = "abZİ9 -éß𝒳K\u212a\n.,'\ud800µ²①Ａ_\u00a0"
+    for _ in range(2000):
+      text = "".join(rng.choice(alphabet) for _ in range(rng.randrange(30)))
+      ids = overlap.Ids()
+      expected = overlap.tokenize_for_rouge(text)
+      number = {word: i for i, word in enumerate(dict.fromkeys(expected))}
+      self.assertEqual(ids.encode(text), [number[word] for word in expected], repr(text))
+
   def test_equals_rouge_score(self):
     rng = random.Random(0)
     texts = [make_sentence(rng) for _ in range(40)] + ["", "...", "Größe 3,5 µm", "ﬁve İs"]

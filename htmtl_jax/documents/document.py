@@ -11,6 +11,7 @@ without headings is one section whose heading is the empty string.
 
 from collections.abc import Iterator, Mapping
 import dataclasses
+import functools
 
 Paragraph = tuple[str, ...]  # its sentences, in order, none of them empty
 
@@ -22,7 +23,7 @@ class Section:
   heading: str
   paragraphs: tuple[Paragraph, ...]
 
-  @property
+  @functools.cached_property
   def num_words(self) -> int:
     """Words of the body, white-space separated; the heading does not count."""
     return sum(len(s.split()) for p in self.paragraphs for s in p)
