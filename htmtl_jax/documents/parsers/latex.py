@@ -34,7 +34,7 @@ from htmtl_jax.documents.parsers.latex_tokens import (
 _MAX_NESTED_HEADINGS = 10
 _MAX_FORMULA_TOKENS = 2_000  # of a "$" whose partner is searched for
 _MAX_UNCLOSED_FORMULAS = 50  # after so many without partner it must be near
-_NEAR_TOKENS = 100
+_NEAR_TOKENS = 40
 
 
 class _Reader:

@@ -103,6 +103,8 @@ class TextCollector:
     self.end_paragraph(is_final=True)
     self._outer_targets.clear()
     self.list_depth = 0
+    if self._blocks and not self._blocks[-1][1] and not self._blocks[-1][2]:
+      self._blocks.pop()  # neither a heading nor text
     self._blocks.append((level, heading, []))
     self._target = self._blocks[-1][2] if self.is_started else []
 
