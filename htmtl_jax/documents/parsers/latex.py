@@ -148,7 +148,8 @@ class _Reader:
         last = token
     self._expander.in_math = False
     mark = last[-1:] if last[:1] != "\\" and last[-1:] in (".", ",", ";") else ""
-    self._text.add_display(mark)
+    if last:
+      self._text.add_display(mark)
 
   # Environments.
 
@@ -302,10 +303,10 @@ class _Reader:
   def _add_quantity(self, name: str) -> None:
     """A number and its unit."""
     self._expander.read_optional()
-    parts = [
-      self._render(self._expander.read_argument() or ()) for _ in range(commands.QUANTITIES[name])
-    ]
-    self._text.add(" ".join(part for part in parts if part).replace(" %", "%"))
+    tokens = []
+    for _ in range(commands.QUANTITIES[name]):
+      tokens += [*(self._expander.read_argument() or ()), "~"]
+    self._expander.push(tokens[:-1])
 
   def _skip_layout(self, name: str) -> None:
     """A command that is not known, or prints nothing: its brackets, its length."""

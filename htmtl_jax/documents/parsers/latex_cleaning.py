@@ -20,7 +20,7 @@ _DASHES = (
 _REMOVED = re.compile(r"(?: *\x02+)+( *(?=[.,;:!?)\]]|$))?")
 _SEVERAL = re.compile(r"\x01(?:\s*(?:,|;|and|&|–|-|,\s*and)?\s*\x01)+")
 _IN_BRACKETS = re.compile(
-  r"\s*(?:\(\s*(?:(?:see|e\.g\.|cf\.|i\.e\.|also|and|for example|for instance)[\s,;]*)*\x01[\s,;]*\)"
+  r"\s*(?:\((?:(?:[\s,;]|see|also|and|e\.g\.|i\.e\.|cf\.|for example|for instance)*\x01)+[\s,;]*\)"
   r"|\[\s*\x01\s*\])"
 )
 # Words that leave a sentence without its object if the citation after them is removed.
