@@ -204,6 +204,7 @@ class SentenceTest(parameterized.TestCase):
     (r"\SI{5}{\kilo\metre} and \num{10} and \SI{3}{\percent}.", "5 km and 10 and 3 %."),
     (r"CO$_2$ at 45$^\circ$ in m$^{-2}$ on the 5$^{th}$.", "CO2 at 45° in m^-2 on the 5th."),
     (r"So \hspace{1cm}\vskip 3pt plus 1pt it \parindent=0pt is.", "So it is."),
+    (r"So \setlength\itemsep{0em}it \setlength{\parskip}{3pt plus 1pt}is.", "So it is."),
     (r"One \\[2pt] two \\* three.", "One two three."),
     (r"Word\index{w} next \label{x}.", "Word next."),
     (r"The \multicolumn{2}{c}{cell} \hyperref[sec:a]{Section 2}.", "The cell Section 2."),

@@ -289,13 +289,13 @@ class _Reader:
     self._text.end_abstract()
 
   def _skip_arguments(self, signature: str, repeats: bool = False) -> None:
-    """Reads over a star (s), what is in brackets (o) and arguments (m)."""
+    """Reads over a star (s), what is in brackets (o), arguments (m, t without braces)."""
     for kind in signature:
       if kind == "s":
         self._expander.read_star()
       elif kind == "o":
         self._expander.read_optional()
-      elif self._expander.peek() == "{":
+      elif kind == "t" or self._expander.peek() == "{":
         self._expander.read_argument()
     while repeats and self._expander.peek(skip_spaces=False) in ("{", "["):
       self._skip_arguments(commands.CITATION_ARGUMENTS)

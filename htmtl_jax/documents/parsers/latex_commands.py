@@ -35,7 +35,7 @@ REFERENCES = frozenset(
 QUANTITIES = {"SI": 2, "qty": 2, "num": 1, "si": 1, "unit": 1, "ang": 1}
 
 # Commands that print nothing of the text, to their arguments: s a star, o one in
-# brackets that may be missing, m one in braces.
+# brackets that may be missing, m one in braces, t one that may stand without braces.
 DROPPED_COMMANDS: dict[str, str] = {
   **dict.fromkeys(
     ("label", "index", "glossary", "pagestyle", "thispagestyle", "pagenumbering"), "m"
@@ -62,8 +62,9 @@ DROPPED_COMMANDS: dict[str, str] = {
   **dict.fromkeys(("hypersetup", "graphicspath", "includeonly", "hyphenation", "sisetup"), "m"),
   **dict.fromkeys(("allowdisplaybreaks", "captionsetup", "lstset", "geometry", "tikzset"), "om"),
   **dict.fromkeys(("vspace", "hspace", "vphantom", "hphantom", "phantom", "pdfbookmark"), "som"),
-  **dict.fromkeys(("setlength", "addtolength", "setcounter", "addtocounter", "markboth"), "mm"),
-  **dict.fromkeys(("settowidth", "pgfplotsset", "fontsize", "definecolor", "colorlet"), "mm"),
+  **dict.fromkeys(("setlength", "addtolength", "settowidth"), "tm"),
+  **dict.fromkeys(("setcounter", "addtocounter", "markboth"), "mm"),
+  **dict.fromkeys(("pgfplotsset", "fontsize", "definecolor", "colorlet"), "mm"),
   **dict.fromkeys(("newcounter", "newlength", "stepcounter", "refstepcounter", "newsavebox"), "m"),
   **dict.fromkeys(("color", "textcolor", "colorbox", "pagecolor", "raisebox", "scalebox"), "om"),
   **dict.fromkeys(("parbox", "rowcolor", "cellcolor", "twemoji"), "om"),
@@ -98,7 +99,15 @@ DROPPED_COMMANDS: dict[str, str] = {
   "ccsdesc": "om",
   **dict.fromkeys(("selectlanguage", "foreignlanguage", "hypertarget", "hyperlink"), "om"),
 }
-DROPPED_PREFIXES = ("acm", "IEEEauthor", "IEEEmembership", "IEEEcompsoc", "pgf", "tikz")
+DROPPED_PREFIXES = (
+  "acm",
+  "authornote",
+  "IEEEauthor",
+  "IEEEmembership",
+  "IEEEcompsoc",
+  "pgf",
+  "tikz",
+)
 
 DISPLAYS = frozenset(
   "equation align gather multline eqnarray displaymath flalign alignat dmath xalignat".split()
