@@ -29,7 +29,9 @@ _NOUN_PLACE = re.compile(
   r"|e\.g\.,?|(?:refs?|reference|references|works?|papers?|article)\.?))\s*\x01",
   re.IGNORECASE,
 )
-_SUBJECT = re.compile(r"((?:^|[.!?:]\s+|\b(?:while|whereas|that|and|but)\s+))\x01(?=\s+[a-z])")
+_SUBJECT = re.compile(
+  r"((?:^|[.!?:]\s+|\b(?:[Aa]s|[Ww]hile|[Ww]hereas|that|and|but)\s+))\x01(?=\s+[a-z])"
+)
 _CITED = re.compile(r"\s*\x01")
 _HAS_WORD = re.compile(r"\w")
 

@@ -61,6 +61,9 @@ class _Reader:
       raise _TooHard
     text = ""
     while (token := self._next()) not in (None, "}"):
+      if token == "\\over":  # the fraction that the whole group is
+        text = _divide(text, self.read_sequence(depth + 1))
+        break
       if token in ("^", "_"):
         text = self._add_script(text, token, depth)
       elif token.isspace() or token == "~":
@@ -116,8 +119,7 @@ class _Reader:
       letter = self._read_atom(depth)
       return add_accent(letter, MATH_ACCENTS[token]) if len(letter) == 1 else letter
     if token in ("\\frac", "\\tfrac", "\\dfrac", "\\nicefrac", "\\sfrac"):
-      parts = [self._read_atom(depth), self._read_atom(depth)]
-      return "/".join(f"({part})" if _COMPOUND.search(part) else part for part in parts)
+      return _divide(self._read_atom(depth), self._read_atom(depth))
     if token == "\\sqrt":
       self._skip_optional()
       inner = self._read_atom(depth)
@@ -167,6 +169,11 @@ class _Reader:
         pass
 
 
+def _divide(*parts: str) -> str:
+  parts = [part.strip() for part in parts]
+  return "/".join(f"({part})" if _COMPOUND.search(part) else part for part in parts)
+
+
 def shorten_formula(text: str) -> str:
   """The formula if it reads well in a sentence, otherwise the mark that one stands here."""
   text = " ".join(text.split())
@@ -193,4 +200,5 @@ def format_formula(tokens: Sequence[str]) -> str:
   text = " ".join("".join(parts).split())
   if not text and reader.is_lossy:  # nothing but commands of a package unknown here
     return FORMULA
-  return shorten_formula(text)
+  ends_in_space = tokens and SYMBOLS.get(tokens[-1], tokens[-1]) in (" ", "~") and tokens[-1] != " "
+  return shorten_formula(text) + (" " if ends_in_space else "")
