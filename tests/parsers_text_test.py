@@ -289,8 +289,8 @@ class ReadTest(parameterized.TestCase):
       files.read_paper(os.path.join(self.folder, "none.md"))
     with self.assertRaisesRegex(UserError, "is a folder; give a file"):
       files.read_paper(self.folder)
-    with self.assertRaisesRegex(UserError, r"unknown suffix '.pdf'; known: .md, .markdown, .txt"):
-      files.read_paper(self.write("p.pdf", "%PDF-1.7"))
+    with self.assertRaisesRegex(UserError, r"unknown suffix '.odt'; known: .md, .markdown, .txt"):
+      files.read_paper(self.write("p.odt", "PK"))
     with self.assertRaisesRegex(UserError, "no papers in this folder"):
       files.read_papers(self.folder)
     with self.assertRaisesRegex(UserError, "nowhere: no such file"):

@@ -11,6 +11,7 @@ import os
 from absl import logging
 
 from htmtl_jax.documents.document import Document
+from htmtl_jax.documents.parsers import latex_folder
 from htmtl_jax.errors import UserError
 
 _MIB = 1 << 20
@@ -26,6 +27,25 @@ def _parse_plain_text(data: bytes, id: str, path: str) -> Document:  # pylint: d
   from htmtl_jax.documents.parsers.plain_text import parse_plain_text
 
   return parse_plain_text(decode_text(data, path), id)
+
+
+def _parse_latex(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
+  from htmtl_jax.documents.parsers.latex import parse_latex
+
+  read_input = latex_folder.make_input_reader(os.path.dirname(path) or ".", decode_text)
+  return parse_latex(decode_text(data, path), id, read_input)
+
+
+def _parse_docx(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
+  from htmtl_jax.documents.parsers.docx import parse_docx
+
+  return parse_docx(data, id)
+
+
+def _parse_pdf(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
+  from htmtl_jax.documents.parsers.pdf import parse_pdf
+
+  return parse_pdf(data, id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +70,9 @@ class Format:
 FORMATS = (
   Format("Markdown", (".md", ".markdown"), _parse_markdown),
   Format("plain text", (".txt", ".text", ""), _parse_plain_text),
+  Format("LaTeX", (".tex",), _parse_latex),
+  Format("DOCX", (".docx",), _parse_docx, max_bytes=128 * _MIB),
+  Format("PDF", (".pdf",), _parse_pdf, max_bytes=128 * _MIB),
 )
 _FORMAT_OF_SUFFIX = {suffix: format for format in FORMATS for suffix in format.suffixes}
 KNOWN_SUFFIXES = tuple(suffix for suffix in _FORMAT_OF_SUFFIX if suffix)
@@ -69,18 +92,29 @@ def decode_text(data: bytes, path: str) -> str:
 
 
 def read_paper(path: str) -> Document:
-  """Reads one file; its suffix decides the format, its name is the id.
+  """Reads one file, or the folder of one LaTeX paper; its name is the id.
 
   Raises:
-    UserError: a missing file, a folder, an unknown suffix, a file that is too large or
+    UserError: a missing file, another folder, an unknown suffix, a file that is too large or
       damaged, or one without text.
   """
   path = os.path.expanduser(str(path))
   if os.path.isdir(path):
-    raise UserError(f"{path}: is a folder; give a file")
+    mains = latex_folder.list_mains(path)
+    if len(mains) != 1:
+      raise UserError(
+        f"{path}: is a folder; give a file, or a folder in which exactly one .tex file has a "
+        f"\\documentclass (found: {', '.join(mains) or 'none'})"
+      )
+    folder_name = os.path.basename(os.path.abspath(path))
+    return _read_file(os.path.join(path, mains[0]), folder_name)
   if not os.path.exists(path):
     raise UserError(f"{path}: no such file; check the path")
-  stem, suffix = os.path.splitext(os.path.basename(path))
+  return _read_file(path, os.path.splitext(os.path.basename(path))[0])
+
+
+def _read_file(path: str, document_id: str) -> Document:
+  suffix = os.path.splitext(os.path.basename(path))[1]
   found = _FORMAT_OF_SUFFIX.get(suffix.lower())
   if found is None:
     raise UserError(
@@ -97,14 +131,18 @@ def read_paper(path: str) -> Document:
       data = handle.read()
   except OSError as error:
     raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-  document = found.parse(data, stem, path)
+  document = found.parse(data, document_id, path)
   if not document.sections:
     raise UserError(f"{path}: no text in this file; give a paper with at least one sentence")
   return document
 
 
 def list_papers(path: str) -> list[str]:
-  """The files of a folder with a known suffix, sorted by name; of a file, itself.
+  """The papers of a folder, sorted by name; of a file, itself.
+
+  These are its files with a known suffix and its sub-folders that are a LaTeX paper,
+  without the parts of a LaTeX paper; a folder that holds nothing but one LaTeX paper is
+  itself that paper.
 
   Raises:
     UserError: a missing path, or nothing to read in the folder.
@@ -112,9 +150,17 @@ def list_papers(path: str) -> list[str]:
   path = os.path.expanduser(str(path))
   if not os.path.isdir(path):
     return [path]
-  names = sorted(
-    n for n in os.listdir(path) if not n.startswith(".") and n.lower().endswith(KNOWN_SUFFIXES)
-  )
+  visible = [n for n in sorted(os.listdir(path)) if not n.startswith(".")]
+  is_folder = {n: os.path.isdir(os.path.join(path, n)) for n in visible}
+  files = [n for n in visible if n.lower().endswith(KNOWN_SUFFIXES) and not is_folder[n]]
+  files = latex_folder.leave_out_parts(path, files)
+  names = [
+    n
+    for n in visible
+    if n in files or (is_folder[n] and latex_folder.is_latex_paper(os.path.join(path, n)))
+  ]
+  if len(names) == 1 and latex_folder.list_mains(path) == names:
+    return [path]
   if not names:
     raise UserError(
       f"{path}: no papers in this folder; known suffixes: {', '.join(KNOWN_SUFFIXES)}"
