@@ -39,6 +39,7 @@ _NEEDS_NOUN = re.compile(
 _NAMES_A_REFERENCE = re.compile(r"\b(?:refs?\.?|references?)\s*$", re.IGNORECASE)
 _SENTENCE_END = re.compile(rf"(?:^|[.!?:;{BREAK}][\"'”’)\]]*\s+)$")
 _ABBREVIATION = re.compile(r"\b(?:al|etc|vs|cf|e\.g|i\.e|[A-Z])\.\s+$")
+_SPACE_BEFORE_STOP = re.compile(r" +(?=[,.;:](?:\s|$))")
 
 
 def clean(text: str | None) -> str:
@@ -96,5 +97,5 @@ def tidy(text: str) -> str:
     text = _RUN.sub(lambda m: m[0][0], text)
     text = _INSIDE_START.sub("", _INSIDE_END.sub("", text))
     text = _resolve_marks(text)
-  parts = (part.strip() for part in text.split(BREAK))
+  parts = (part.strip() for part in _SPACE_BEFORE_STOP.sub("", text).split(BREAK))
   return "\n\n".join(part for part in parts if part)

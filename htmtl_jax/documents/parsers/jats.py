@@ -7,7 +7,8 @@ from lxml import etree
 from htmtl_jax.documents.document import Document, Paragraph
 from htmtl_jax.documents.parsers import jats_abstracts
 from htmtl_jax.documents.parsers.blocks import Block, assemble, is_left_out
-from htmtl_jax.documents.parsers.jats_inline import read_line, read_text, strip_text
+from htmtl_jax.documents.parsers.citations import tidy
+from htmtl_jax.documents.parsers.jats_inline import read_line, read_text
 from htmtl_jax.documents.sentences import split_sentences
 from htmtl_jax.errors import UserError
 
@@ -98,7 +99,7 @@ def _is_section_left_out(section: etree._Element) -> bool:
 
 
 def _split(texts: list[str]) -> list[Paragraph]:
-  paragraphs = (tuple(split_sentences(strip_text(text))) for text in texts)
+  paragraphs = (tuple(split_sentences(tidy(text))) for text in texts)
   return [paragraph for paragraph in paragraphs if paragraph]
 
 

@@ -7,29 +7,21 @@ from lxml import etree
 
 from htmtl_jax.documents.document import Paragraph
 from htmtl_jax.documents.parsers.blocks import is_left_out, normalize_heading
-from htmtl_jax.documents.parsers.jats_inline import read_line, read_text, strip_text
+from htmtl_jax.documents.parsers.citations import tidy
+from htmtl_jax.documents.parsers.jats_inline import read_line, read_text
+from htmtl_jax.documents.parsers.summary_kinds import IGNORED, get_kind_of_title
 from htmtl_jax.documents.sentences import split_sentences
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _MAIN = "abstract"
-_IGNORED = "ignored"
-# The title says more than the type: PNAS gives "Significance" the type of a digest.
-_KIND_OF_TITLE = (
-  (re.compile(r"author['’]?s?['’]? summary"), "author_summary"),
-  (re.compile(r".*\bdigest"), "digest"),
-  (re.compile(r"(?:plain[- ]language|lay) (?:summary|abstract)"), "digest"),
-  (re.compile(r"significance(?: statement)?"), "significance"),
-  (re.compile(r"(?:research |article )?highlights|key ?points|key messages"), "highlights"),
-  (re.compile(r"one[- ]sentence summary|in brief|teaser|précis|precis"), "one_sentence"),
-  (re.compile(r"(?:graphical|visual|video) abstract"), _IGNORED),
-)
+# The title is asked before the type: PNAS gives "Significance" the type of a digest.
 _KIND_OF_TYPE = {
   **dict.fromkeys(("short", "toc", "one-sentence", "precis", "teaser"), "one_sentence"),
   **dict.fromkeys(("summary", "author-summary"), "author_summary"),
   **dict.fromkeys(("executive-summary", "plain-language-summary", "lay-summary"), "digest"),
   **dict.fromkeys(("key-points", "highlights", "author-highlights"), "highlights"),
   "significance": "significance",
-  **dict.fromkeys(("graphical", "video", "audio", "key-image", "web-image"), _IGNORED),
+  **dict.fromkeys(("graphical", "video", "audio", "key-image", "web-image"), IGNORED),
   **dict.fromkeys(("", "abstract", "normal", "main", "structured", "full", "section"), _MAIN),
 }
 _OWN_DOI = re.compile(
@@ -66,7 +58,7 @@ def read_abstracts(article: etree._Element) -> Abstracts:
       unknown.append(abstract)
     elif kind == _MAIN and not found.paragraphs:
       found.paragraphs, found.labels = _read_labelled(abstract)
-    elif kind not in (_MAIN, _IGNORED) and kind not in found.summaries:
+    elif kind not in (_MAIN, IGNORED) and kind not in found.summaries:
       summary = tuple(s for text in _read_texts(abstract) for s in split_sentences(text))
       if summary:
         found.summaries[kind] = summary
@@ -80,11 +72,8 @@ def read_abstracts(article: etree._Element) -> Abstracts:
 
 
 def _get_kind(abstract: etree._Element) -> str | None:
-  title = normalize_heading(read_line(abstract.find("title")))
-  for pattern, kind in _KIND_OF_TITLE:
-    if pattern.fullmatch(title):
-      return kind
-  return _KIND_OF_TYPE.get((abstract.get("abstract-type") or "").lower())
+  kind = get_kind_of_title(read_line(abstract.find("title")))
+  return kind or _KIND_OF_TYPE.get((abstract.get("abstract-type") or "").lower())
 
 
 def _read_impact_statement(meta: etree._Element) -> Paragraph:
@@ -100,7 +89,7 @@ def _read_texts(element: etree._Element) -> list[str]:
   texts = []
   for child in element:
     if child.tag in ("p", "list", "def-list"):
-      text = strip_text(read_text(child))
+      text = tidy(read_text(child))
       if text and not _OWN_DOI.fullmatch(text):
         texts.append(text)
     elif child.tag in ("sec", "disp-quote"):
@@ -120,7 +109,7 @@ def _read_labelled(abstract: etree._Element) -> tuple[list[Paragraph], list[str]
         continue
       texts = _read_texts(child)
     elif child.tag in ("p", "list"):
-      label, text = "", strip_text(read_text(child))
+      label, text = ""(read_text(child))
       texts = [text] if text and not _OWN_DOI.fullmatch(text) else []
     else:
       continue

@@ -12,9 +12,9 @@ from htmtl_jax.documents.parsers.citations import (
   RAISED_CITATION,
   clean,
   is_numeric,
-  is_only_citations,
   tidy,
 )
+from htmtl_jax.documents.parsers.scripts import read_subscript, read_superscript
 
 _LEFT_OUT = frozenset(
   "fig fig-group table-wrap table-wrap-group table supplementary-material fn fn-group media graphic "
@@ -30,15 +30,10 @@ _MARKERS = frozenset(
 )  # of notes, not of text
 _REFERENCE_ID = re.compile(r"(?:b|r|ref|bib|bibr|cr|cit)[-_.a-z]*\d", re.IGNORECASE)
 _FORMULAS = frozenset("inline-formula disp-formula math tex-math".split())
-_SCRIPT_ALONE = re.compile(r"[-−–+]?[\w.]+[-−–+*′']*|[^\w\s,;]+")
-_ATTACHED = frozenset("th st nd rd ® ™ © ° º ª ′ ″ * ** *** , ; .".split())
-_NOTE_SIGNS = re.compile(r"[†‡§¶#‖\s]+")
-_DASHES = frozenset("-–−‐‑")
-_SPACE_BEFORE_STOP = re.compile(r" +(?=[,.;:](?:\s|$))")
 
 
 def read_text(element: etree._Element) -> str:
-  """The raw text of an element, marks of `citations` in it; `strip_text` ends the work.
+  """The raw text of an element, marks of `citations` in it; `citations.tidy` ends the work.
 
   Recursive; libxml2 refuses what is nested more than 256 levels deep.
   """
@@ -51,14 +46,9 @@ def read_text(element: etree._Element) -> str:
   return "".join(parts)
 
 
-def strip_text(raw: str) -> str:
-  """Readable text of what `read_text` gave; blank lines where a sentence must end."""
-  return _SPACE_BEFORE_STOP.sub("", tidy(raw))
-
-
 def read_line(element: etree._Element | None) -> str:
   """The readable text of a title or heading, on one line; "" if there is no such element."""
-  return "" if element is None else " ".join(strip_text(read_text(element)).split())
+  return "" if element is None else " ".join(tidy(read_text(element)).split())
 
 
 def _read_child(child: etree._Element, before: str) -> str:
@@ -72,9 +62,9 @@ def _read_child(child: etree._Element, before: str) -> str:
   if name == "xref":
     return _read_reference(child)
   if name == "sup":
-    return _read_superscript(read_text(child), before)
+    return read_superscript(read_text(child), before)
   if name == "sub":
-    return _read_subscript(read_text(child).strip(), before)
+    return read_subscript(read_text(child), before)
   if name in _FORMULAS:
     return _read_formula(child)
   if name == "alternatives":
@@ -100,26 +90,6 @@ def _read_reference(xref: etree._Element) -> str:
     if is_numeric(text.replace("^", "")):
       return CITATION if xref.find("sup") is None else RAISED_CITATION
   return text
-
-
-def _read_superscript(text: str, before: str) -> str:
-  text = text.strip()
-  if is_only_citations(text):
-    return RAISED_CITATION
-  if not text or _NOTE_SIGNS.fullmatch(text):
-    return ""
-  if text in _ATTACHED or (text in _DASHES and before == RAISED_CITATION):
-    return text
-  return f"^{text}" if _SCRIPT_ALONE.fullmatch(text) else f"^({text})"
-
-
-def _read_subscript(text: str, before: str) -> str:
-  """H2O and CO2, but V_max, x_i and 5_2."""
-  if not text:
-    return ""
-  if text.isdigit() and (before.isalpha() or before in (")", "]")):
-    return text
-  return f"_{text}" if _SCRIPT_ALONE.fullmatch(text) else f"_({text})"
 
 
 def _read_formula(element: etree._Element) -> str:
