@@ -13,6 +13,7 @@ FORMULA = "<formula>"
 MAX_DISPLAYED = 40  # characters of a formula on lines of its own
 MAX_INLINE = 80
 _MAX_SOURCE = 4000  # characters; longer, it will not be short plain text
+MAX_MARKUP = 100_000  # characters of MathML with its tags
 _MAX_ROUNDS = 40  # of taking the innermost braces away
 
 _RELATIONS = frozenset("=<>≤≥≈≠≡≃≅∼∝∈∉⊂⊆→←↔⇒⇔⟶≪≫≲≳|")
