@@ -268,6 +268,12 @@ class DialectsTest(parameterized.TestCase):
       document = parse("<p>Text.</p>", f"<article-meta>{front}</article-meta>")
       self.assertEqual(document.abstract, ((expected,),))
 
+  def test_text_beside_labelled_parts_of_an_abstract(self):
+    abstract = "<p>First.</p><sec><title>Aim</title><p>To see.</p></sec><sec><title/></sec>"
+    document = parse("<p>Text.</p>", f"<article-meta><abstract>{abstract}</abstract></article-meta>")
+    self.assertEqual(document.abstract, (("First.",), ("To see.",)))
+    self.assertEqual(document.abstract_labels, ("", "Aim"))
+
   def test_wrapped_article(self):
     document = parse_jats(b"<pmc-articleset>" + PLOS.encode() + b"</pmc-articleset>", "x")
     self.assertEqual(document, parse_jats(PLOS.encode(), "x"))

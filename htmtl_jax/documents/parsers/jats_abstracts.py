@@ -109,7 +109,7 @@ def _read_labelled(abstract: etree._Element) -> tuple[list[Paragraph], list[str]
         continue
       texts = _read_texts(child)
     elif child.tag in ("p", "list"):
-      label, text = ""(read_text(child))
+      label, text = "", tidy(read_text(child))
       texts = [text] if text and not _OWN_DOI.fullmatch(text) else []
     else:
       continue
