@@ -221,7 +221,7 @@ class BadInputTest(parameterized.TestCase):
     picture = self.folder / "paper.png"
     picture.write_bytes(b"\x89PNG")
     self.assert_refused(
-      summarize(picture), "unknown suffix '.png'; known: .md, .markdown, .txt, .text"
+      summarize(picture), r"unknown suffix '\.png'; known: \.xml, .*\.md, \.markdown, \.txt, "
     )
     folder = self.folder / "papers"
     folder.mkdir()

@@ -156,6 +156,14 @@ class ParseTest(parameterized.TestCase):
       document.sections, (Section("A", (("foo",),)), Section("B", (("bar",), ("baz",))))
     )
 
+  def test_a_section_goes_on_after_a_part_of_it_that_is_left_out(self):
+    document = markdown.parse_markdown(
+      "# A\nfoo\n## Ethics statement\nout\n### Deeper\nout\n## More\nbar\n# B\nbaz", "x"
+    )
+    self.assertEqual(
+      document.sections, (Section("A", (("foo",), ("bar",))), Section("B", (("baz",),)))
+    )
+
   def test_a_single_heading_is_a_section(self):
     document = markdown.parse_markdown("# A\nfoo", "x")
     self.assertEqual((document.title, document.sections), ("", (Section("A", (("foo",),)),)))
@@ -289,8 +297,8 @@ class ReadTest(parameterized.TestCase):
       files.read_paper(os.path.join(self.folder, "none.md"))
     with self.assertRaisesRegex(UserError, "is a folder; give a file"):
       files.read_paper(self.folder)
-    with self.assertRaisesRegex(UserError, r"unknown suffix '.odt'; known: .md, .markdown, .txt"):
-      files.read_paper(self.write("p.odt", "PK"))
+    with self.assertRaisesRegex(UserError, r"unknown suffix '.png'; known: .*\.md, .markdown, "):
+      files.read_paper(self.write("p.png", "\x89PNG"))
     with self.assertRaisesRegex(UserError, "no papers in this folder"):
       files.read_papers(self.folder)
     with self.assertRaisesRegex(UserError, "nowhere: no such file"):

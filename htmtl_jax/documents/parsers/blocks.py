@@ -72,6 +72,7 @@ def assemble(
   """
   top = min((b.level for b in blocks if b.level), default=1)
   sections, abstract, is_marked = [], list(abstract), bool(abstract)
+  section_level = 0  # of the last section's heading
   current, inside_level = None, None  # the list that takes deeper blocks, and whose it is
   for block in blocks:
     if inside_level is not None and block.level > inside_level:
@@ -83,8 +84,14 @@ def assemble(
       current, inside_level = [], block.level
     elif normalize_heading(block.heading) in ABSTRACT_NAMES and not abstract and not has_body:
       current, inside_level = abstract, block.level
-    elif block.level <= top or not sections or current is not sections[-1][1]:
+    elif (
+      block.level <= top
+      or not sections
+      or (current is not sections[-1][1] and not 0 < section_level < block.level)
+    ):
       sections.append((block.heading, []))
+      current, section_level = sections[-1][1], block.level
+    else:  # also where a part of this section was left out before
       current = sections[-1][1]
     current.extend(block.paragraphs)
   if abstract and not is_marked and not any(paragraphs for _, paragraphs in sections):

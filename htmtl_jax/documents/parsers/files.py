@@ -17,6 +17,18 @@ from htmtl_jax.errors import UserError
 _MIB = 1 << 20
 
 
+def _parse_jats(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
+  from htmtl_jax.documents.parsers.jats import parse_jats
+
+  return parse_jats(data, id, path)
+
+
+def _parse_html(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
+  from htmtl_jax.documents.parsers.html import parse_html
+
+  return parse_html(data, id, path)
+
+
 def _parse_markdown(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
   from htmtl_jax.documents.parsers.markdown import parse_markdown
 
@@ -68,6 +80,8 @@ class Format:
 
 
 FORMATS = (
+  Format("JATS XML", (".xml", ".nxml"), _parse_jats),
+  Format("HTML", (".html", ".htm", ".xhtml"), _parse_html),
   Format("Markdown", (".md", ".markdown"), _parse_markdown),
   Format("plain text", (".txt", ".text", ""), _parse_plain_text),
   Format("LaTeX", (".tex",), _parse_latex),
