@@ -255,7 +255,10 @@ class HostileTest(parameterized.TestCase):
   def test_zip_bomb(self):
     bomb = replace_part(save(docx.Document()), "word/document.xml", b" " * (64 << 20))
     self.assertLess(len(bomb), 1 << 20)
-    with mock.patch("docx.Document") as opened:
+    with (
+      mock.patch("docx.Document") as opened,
+      mock.patch.object(zipfile.ZipFile, "open", side_effect=AssertionError("unpacked")),
+    ):
       with self.assertRaisesRegex(UserError, r"^x: unpacks to more than 19 MiB[^\n]*$"):
         parse_docx(bomb, "x")
       opened.assert_not_called()
@@ -266,6 +269,16 @@ class HostileTest(parameterized.TestCase):
     self.assertEqual(bomb.count(size), 2)  # the local header and the directory
     with self.assertRaisesRegex(UserError, "^x: no DOCX, or a damaged one"):
       parse_docx(bomb.replace(size, struct.pack("<I", 1000)), "x")
+
+  def test_more_than_the_directory_says(self):
+    paper = make_paper()
+
+    def unpack(*_):
+      return io.BytesIO(b" " * (64 << 20))
+
+    with mock.patch.object(zipfile.ZipFile, "open", unpack):
+      with self.assertRaisesRegex(UserError, "^x: unpacks to more than"):
+        parse_docx(paper, "x")
 
   def test_large_packages_by_their_real_size(self):
     data = make_paper()
