@@ -270,7 +270,9 @@ class DialectsTest(parameterized.TestCase):
 
   def test_text_beside_labelled_parts_of_an_abstract(self):
     abstract = "<p>First.</p><sec><title>Aim</title><p>To see.</p></sec><sec><title/></sec>"
-    document = parse("<p>Text.</p>", f"<article-meta><abstract>{abstract}</abstract></article-meta>")
+    document = parse(
+      "<p>Text.</p>", f"<article-meta><abstract>{abstract}</abstract></article-meta>"
+    )
     self.assertEqual(document.abstract, (("First.",), ("To see.",)))
     self.assertEqual(document.abstract_labels, ("", "Aim"))
 

@@ -74,12 +74,12 @@ def assemble(
   sections, abstract, is_marked = [], list(abstract), bool(abstract)
   section_level = 0  # of the last section's heading
   current, inside_level = None, None  # the list that takes deeper blocks, and whose it is
+  has_body = False  # whether a section with a heading has text
   for block in blocks:
     if inside_level is not None and block.level > inside_level:
       current.extend(block.paragraphs)  # below an abstract, or below a part left out
       continue
     inside_level = None
-    has_body = any(paragraphs and heading for heading, paragraphs in sections)
     if block.heading and is_left_out(block.heading):
       current, inside_level = [], block.level
     elif normalize_heading(block.heading) in ABSTRACT_NAMES and not abstract and not has_body:
@@ -94,6 +94,7 @@ def assemble(
     else:  # also where a part of this section was left out before
       current = sections[-1][1]
     current.extend(block.paragraphs)
+    has_body |= bool(sections and current is sections[-1][1] and sections[-1][0] and current)
   if abstract and not is_marked and not any(paragraphs for _, paragraphs in sections):
     sections, abstract = [("Abstract", abstract)] + sections, []
   document = Document(

@@ -21,6 +21,7 @@ from htmtl_jax.documents.sentences import split_sentences
 from htmtl_jax.errors import UserError
 
 MAX_UNPACKED_BYTES = 256 << 20  # of all files in the package
+MAX_XML_BYTES = 32 << 20  # of those that become trees in memory, ten times as large there
 MAX_RATIO = 200  # of unpacked to packed; text packs to a tenth, bombs to a thousandth
 _MIN_BYTES_FOR_RATIO = 16 << 20  # below this no ratio does harm
 _MAX_MEMBERS = 10_000
@@ -52,12 +53,12 @@ def _check_package(data: bytes, document_id: str) -> None:
     raise UserError(
       f"{document_id}: an old .doc, or protected by a password; save it as .docx without one"
     )
-  total, limit = 0, MAX_UNPACKED_BYTES
+  total, total_xml, limit = 0, 0, MAX_UNPACKED_BYTES
   if len(data) * MAX_RATIO < limit:
     limit = max(len(data) * MAX_RATIO, _MIN_BYTES_FOR_RATIO)
   too_large = UserError(
-    f"{document_id}: unpacks to more than {limit / (1 << 20):,.0f} MiB, which no paper in DOCX "
-    "needs; save it again without pictures"
+    f"{document_id}: unpacks to more than {limit / (1 << 20):,.0f} MiB, or to more than "
+    f"{MAX_XML_BYTES >> 20} MiB of text, which no paper in DOCX needs; save it again without pictures"
   )
   try:
     with zipfile.ZipFile(io.BytesIO(data)) as package:
@@ -67,10 +68,12 @@ def _check_package(data: bytes, document_id: str) -> None:
       if any(m.flag_bits & 1 for m in members):
         raise UserError(f"{document_id}: a DOCX with a password; save it without one")
       for member in members:  # what the directory says need not be true
+        is_xml = member.filename.lower().endswith((".xml", ".rels"))
         with package.open(member) as handle:
           while chunk := handle.read(_CHUNK):
             total += len(chunk)
-            if total > limit:
+            total_xml += len(chunk) if is_xml else 0
+            if total > limit or total_xml > MAX_XML_BYTES:
               raise too_large
   except (
     zipfile.BadZipFile,
