@@ -147,6 +147,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
 
     while step < config.train.num_steps and not interruption.requested:
       bucket, indices, batch = next(batches)
+      # Both calls return before the device is done, so this batch travels during the step before.
       device_batch = put_batch(batch, experiment.mesh)
       state, metrics = steps(bucket, state, device_batch)
       step += 1

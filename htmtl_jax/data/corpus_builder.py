@@ -37,6 +37,7 @@ from htmtl_jax.data.tokenize import Limits
 from htmtl_jax.data.tokenizer import Tokenizer, train_tokenizer
 from htmtl_jax.documents.sources import Corpus, Record
 from htmtl_jax.errors import UserError
+from htmtl_jax.file_lock import lock_file
 from htmtl_jax.layout import Bucket
 from htmtl_jax.progress import Progress
 
@@ -79,7 +80,8 @@ def build(
   """
   try:
     os.makedirs(directory, exist_ok=True)
-    with _lock(directory):
+    waiting = f"waiting for another run that prepares the corpus in {directory}"
+    with lock_file(os.path.join(directory, _LOCK_FILE), lambda: _say(waiting)):
       if not is_done():
         _build(corpus, settings, buckets, directory, processes)
   except OSError as e:
@@ -311,25 +313,6 @@ def _publish(building: str, directory: str, statistics: dict) -> None:
     os.fsync(f.fileno())
   os.replace(path, os.path.join(directory, STATISTICS_FILE))
   os.rmdir(building)
-
-
-@contextlib.contextmanager
-def _lock(directory: str):
-  """Only one run at a time builds in a directory; the lock ends with the process."""
-  try:
-    import fcntl
-  except ImportError:  # not on every system
-    yield
-    return
-  with open(os.path.join(directory, _LOCK_FILE), "w") as f:
-    try:
-      fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      _say(f"waiting for another run that prepares the corpus in {directory}")
-      fcntl.flock(f, fcntl.LOCK_EX)
-    except OSError:
-      logging.warning("%s: no file locks here; do not prepare it from two runs at once", directory)
-    yield
 
 
 def _say(text: str) -> None:

@@ -16,8 +16,8 @@ import time
 import urllib.error
 import urllib.request
 
-from htmtl_jax.datasets.file_lock import lock_file
 from htmtl_jax.errors import UserError
+from htmtl_jax.file_lock import lock_file
 from htmtl_jax.progress import Progress
 
 PART_SUFFIX = ".part"

@@ -27,12 +27,12 @@ from typing import Any
 from absl import logging
 
 from htmtl_jax.datasets import download, examples, raw_release, report
-from htmtl_jax.datasets.file_lock import lock_file
 from htmtl_jax.datasets.repair import TEXT_SOURCES
 from htmtl_jax.documents import jsonl, sources
 from htmtl_jax.documents.document import Document
 from htmtl_jax.documents.sources import SPLITS
 from htmtl_jax.errors import UserError
+from htmtl_jax.file_lock import lock_file
 from htmtl_jax.progress import Progress
 
 try:
