@@ -19,8 +19,8 @@ SUFFIXES = {
   "plain_text": ".txt",
 }
 MAX_BYTES = 1_000_000  # of one input; what is larger is cut
-# markdown-it-py reads some 30 kB of brackets a second: slow, though linear.
-_MAX_BYTES_OF = {"markdown": 100_000}
+# markdown-it-py reads some 20 kB of brackets a second: slow, though linear.
+_MAX_BYTES_OF = {"markdown": 50_000}
 
 _JATS = (
   """<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE article PUBLIC "-//NLM//DTD" "a.dtd">

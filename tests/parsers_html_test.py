@@ -153,6 +153,7 @@ class PagesTest(parameterized.TestCase):
     ("It is<a href='#R3'><sup>3</sup></a> so", "It is so"),
     ("as in [<a href='#pcbi.1.ref001'>1</a>] so", "as in [ref] so"),
     ("It is (<a href='#bib1'>Wu, 2010</a>) in <a href='#F2'>2</a>", "It is (Wu, 2010) in 2"),
+    ("one <italic>unknown</italic> <x-y>ta</x-y>g", "one unknown tag"),
     ("x<sub>i</sub> is 10<sup>-3</sup>", "x_i is 10^-3"),
     ("<math><msup><mi>x</mi><mn>2</mn></msup><mo>≤</mo><mi>β</mi></math> is", "x^2 ≤ β is"),
     (

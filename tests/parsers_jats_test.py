@@ -353,6 +353,44 @@ class BadInputTest(parameterized.TestCase):
         parse_jats(nest(depth).encode(), "x")
     parse_jats(nest(250).encode(), "x")  # the deepest that passes: recursion stands it
 
+  @parameterized.parameters(
+    (
+      "<mfenced open='|' close='|' separators=''><mi>a</mi><mo>∩</mo><mi>b</mi></mfenced>",
+      "|a ∩ b|",
+    ),
+    ("<mfenced><mi>a</mi><mi>b</mi></mfenced>", "(a, b)"),
+    ("<mi>p</mi><mo>&lt;</mo><mn>0.05</mn>", "p < 0.05"),
+    ("<mo>−</mo><mn>3</mn><mo>±</mo><mn>2</mn><mi>x</mi>", "−3 ± 2x"),
+    ("<mi>log</mi><mo>&#8289;</mo><mi>𝑛</mi>", "log n"),
+    ("<mover><mi>x</mi><mo>¯</mo></mover><msqrt><mi>y</mi></msqrt>", "x sqrt(y)"),
+    ("<munderover><mo>∑</mo><mi>i</mi><mi>n</mi></munderover><mi>i</mi>", "∑_i^n i"),
+    ("<msup><mn>90</mn><mo>∘</mo></msup>", "90°"),
+    ("<mfrac linethickness='0'><mi>n</mi><mi>k</mi></mfrac>", "(n choose k)"),
+    ("<mtable><mtr><mtd><mi>a</mi></mtd><mtd><mi>b</mi></mtd></mtr></mtable>", "a, b"),
+    ("<mtext>long</mtext>" * 20 + "<mo>.</mo>", "<formula>."),
+    ("<mi>x</mi>" * 5000, "<formula>"),
+  )
+  def test_mathml(self, maths, expected):
+    source = f"<inline-formula><math>{maths}</math></inline-formula>"
+    self.assertEqual(get_text(source), expected)
+
+  @parameterized.parameters(
+    (r"\alpha_{i}^{2} \leq 10^{-3}", "α_i^2 ≤ 10^-3"),
+    (r"\frac{a+b}{c^{2}}", "(a+b)/c^2"),
+    (r"\frac12 \hat{\beta}_{0}", "1/2 β_0"),
+    (r"\left( x \right] 5\%", "(x] 5%"),
+    (r"{\rm [Fe/H]} \text{ if } \log n", "[Fe/H] if log n"),
+    (r"\{a,b\} \sqrt{\mathcal{O}(n)} 90^{\circ}", "{a,b} sqrt(O(n)) 90°"),
+    (r"\begin{pmatrix}a\\b\end{pmatrix}", "<formula>"),
+    (r"\frac{" * 900, "<formula>"),
+    ("{" * 4000, "<formula>"),
+    (r"\unknown{a}{b}", "unknown a b"),
+  )
+  def test_tex(self, tex, expected):
+    self.assertEqual(
+      get_text(f"<inline-formula><tex-math>{tex}</tex-math></inline-formula>"), expected
+    )
+
   def test_deep_formula(self):
     maths = "<mrow>" * 240 + "<mi>x</mi>" + "</mrow>" * 240
     self.assertEqual(get_text(f"is <inline-formula><math>{maths}</math></inline-formula>"), "is x")

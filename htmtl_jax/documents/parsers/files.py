@@ -82,7 +82,8 @@ class Format:
 FORMATS = (
   Format("JATS XML", (".xml", ".nxml"), _parse_jats),
   Format("HTML", (".html", ".htm", ".xhtml"), _parse_html),
-  Format("Markdown", (".md", ".markdown"), _parse_markdown),
+  # markdown-it-py reads 20 kB a second of nothing but brackets: this bounds the time.
+  Format("Markdown", (".md", ".markdown"), _parse_markdown, max_bytes=4 * _MIB),
   Format("plain text", (".txt", ".text", ""), _parse_plain_text),
   Format("LaTeX", (".tex",), _parse_latex),
   Format("DOCX", (".docx",), _parse_docx, max_bytes=128 * _MIB),

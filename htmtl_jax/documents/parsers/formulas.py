@@ -25,9 +25,14 @@ _SKIPPED = frozenset(("annotation", "annotation-xml", "mphantom", "none", "mpres
 
 
 def shorten(text: str, limit: int) -> str:
-  """The formula in single spaces, or "<formula>" if it is empty or longer than `limit`."""
+  """The formula in single spaces, or "<formula>" if it is empty or longer than `limit`.
+
+  The stop or comma at its end belongs to the sentence around it and stays.
+  """
   text = " ".join(text.split())
-  return text if 0 < len(text) <= limit else FORMULA
+  if 0 < len(text) <= limit:
+    return text
+  return FORMULA + text[-1] if text.endswith((".", ",", ";")) else FORMULA
 
 
 def _group(text: str) -> str:
@@ -55,7 +60,8 @@ def _join(parts: list[str]) -> str:
       left = re.search(r"\w+$", last[-20:])[0]
       right = re.match(r"\w+", part[:20])[0]
       is_factor = left.isdigit() and len(right) == 1 and right.isalpha()
-      if max(len(left), len(right)) > 1 and not is_factor:
+      is_script = "_" in last or "^" in last
+      if is_script or (max(len(left), len(right)) > 1 and not is_factor):
         out.append(" ")
     out.append(part)
     last = part
@@ -108,6 +114,8 @@ def _read_part(element: etree._Element) -> str:
     return "; ".join(filter(None, (_read_part(row).strip() for row in children)))
   if name == "mtr":
     return ", ".join(filter(None, (_read_part(cell).strip() for cell in children)))
+  if name == "mfenced" and element.get("separators") == "":
+    return element.get("open", "(") + _read_row(children) + element.get("close", ")")
   if name in _CONSTRUCTIONS and len(children) >= _CONSTRUCTIONS[name][0]:
     return _CONSTRUCTIONS[name][1](element, [_read_part(c) for c in children])
   return _read_row(children)

@@ -41,9 +41,10 @@ _DISPLAYED_CLASSES = frozenset(
 _RENDERED_CLASSES = frozenset("MathJax MathJax_SVG MathJax_CHTML MJXc-display katex".split())
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _LISTS = frozenset(("ul", "ol", "dl"))
-_INLINE = frozenset(  # and the formatting elements, which `html_limits` renames
-  "abbr acronym bdi bdo cite data del dfn ins kbd label mark output q ruby rb rt rp samp span sub "
-  "sup time var wbr slot".split()
+_BLOCKS = frozenset(  # all others, unknown ones too, stand in a line, as in a browser
+  "address article aside blockquote body center dd details dialog dir div dl dt fieldset figcaption "
+  "figure footer form frameset h1 h2 h3 h4 h5 h6 header hgroup html legend li listing main menu nav "
+  "ol optgroup option p pre search section summary table tbody td tfoot th thead tr ul".split()
 )
 _LINK = RENAMED + "a"
 _OWN_TEXT = frozenset(("p", "blockquote", "dd"))  # marked as running text by the page
@@ -115,11 +116,11 @@ class Walker:
         self._add_formula(maths, False)
         return False
     if name in _LEFT_OUT or not classes.isdisjoint(_LEFT_OUT_CLASSES) or _is_hidden(attributes):
-      self._parts.append("" if _is_inline(name) else " ")
+      self._parts.append(" " if name in _BLOCKS else "")
       return False
     if name in _TRANSFORMED:
       self._open_inline.append((node.mem_id, len(self._parts)))
-    elif not _is_inline(name):
+    elif name in _BLOCKS:
       self._begin_block(node, name, classes)
     # A childless element is left at once: there is nothing to come back from.
     if node.child is None:
@@ -152,7 +153,7 @@ class Walker:
         text = "".join(self._parts[start:])
         before = "".join(self._parts[max(0, start - 4) : start])[-1:]
         self._parts[start:] = [_transform(node, name, text, before)]
-    elif _is_inline(name):
+    elif name not in _BLOCKS:
       return
     elif self._heading is not None:
       self._parts.append(" ")
@@ -216,10 +217,6 @@ class Walker:
       if sentences:
         blocks[heading].paragraphs.append(sentences)
     return blocks
-
-
-def _is_inline(name: str) -> bool:
-  return name in _INLINE or name.startswith(RENAMED)
 
 
 def _is_hidden(attributes: dict[str, str | None]) -> bool:
