@@ -33,12 +33,15 @@ class RandomisationTest(parameterized.TestCase):
     )
     self.assertAlmostEqual(found, scipys.pvalue)
 
-  def test_ties_are_not_lost_to_rounding(self):
-    # Ten equal differences that binary fractions cannot hold: only all signs equal reach
-    # the sum, whichever way it is rounded.
-    self.assertEqual(significance.randomisation_test(np.full(10, 0.1)), 2 / 1024)
-    # In tenths, +-1 +-1 +-2 reaches |1 + 1 - 2| always; as floats 0.1 + 0.2 - 0.3 is 5e-17.
-    self.assertEqual(significance.randomisation_test(np.array([0.1, 0.2, -0.3])), 1.0)
+  @parameterized.parameters(
+    ((-5, 5, 2, 6), 8), ((-1, 7, 5, 7, -2), 8), ((0, -2, -3, -1, 0, 3), 48), ((1, 1, -2), 8)
+  )
+  def test_ties_are_not_lost_to_rounding(self, tenths, hits):
+    # As integers these sums are exact; in tenths, which binary fractions cannot hold,
+    # sums that tie with the observed one come out on either side of it.
+    whole = significance.randomisation_test(np.array(tenths, np.float64))
+    self.assertEqual(whole, hits / 2 ** len(tenths))
+    self.assertEqual(significance.randomisation_test(np.array(tenths) / 10.0), whole)
 
   def test_drawn_signs_approach_the_exact_answer(self):
     d = np.random.default_rng(1).normal(0.5, 1.0, 10)
