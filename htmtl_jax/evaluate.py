@@ -18,12 +18,11 @@ from htmtl_jax.evaluation.baselines import UNTRAINED, body_scores, extract, orac
 from htmtl_jax.evaluation.importance import mean_sentence_auc, oracle_labels, planted_labels
 from htmtl_jax.evaluation.results import SummaryPair, compute_results, write_results
 from htmtl_jax.evaluation.rouge import join_sentences
+from htmtl_jax.evaluation.saved import EVALUATION
 from htmtl_jax.evaluation.terminal import render_examples, render_table
 from htmtl_jax.experiment import TrainedRun, open_run
 from htmtl_jax.inference import Importances, Inference, Written
 from htmtl_jax.progress import Progress
-
-EVALUATION = "evaluation"
 
 
 def run_evaluate(config, workdir: str, split: str = "test", checkpoint: str = "best") -> dict:

@@ -1,7 +1,7 @@
 """The command line.
 
   python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR \\
-      --mode=prepare|train|evaluate|summarize [--config.a.b=v ...]
+      --mode=prepare|train|evaluate|summarize|compare [--config.a.b=v ...]
 
 Reads flags and config, calls the mode, and turns what happened into an exit
 status: 0 done, 2 the input is wrong (one line says how), 75 interrupted and
@@ -90,6 +90,20 @@ def _summarize(config: Any, arguments: flags.FlagValues) -> int:
   return EXIT_OK
 
 
+def _compare(config: Any, arguments: flags.FlagValues) -> int:
+  del config  # refused by `_load_config`
+  from htmtl_jax import compare
+
+  paths = [os.path.expanduser(word.strip()) for word in arguments.runs.split(",")]
+  compare.run_compare(
+    [path for path in paths if path],
+    split=arguments.split,
+    output=arguments.output,
+    against=arguments.against,
+  )
+  return EXIT_OK
+
+
 @dataclasses.dataclass(frozen=True)
 class Mode:
   """One row of the table of modes.
@@ -102,6 +116,7 @@ class Mode:
       believes that they do something.
     needs_config: whether `--config` must be given, even if the workdir has one.
     needs_run: whether the workdir has to hold a run already.
+    takes_config: whether a config has any meaning to it.
   """
 
   run: Callable[[Any, flags.FlagValues], int]
@@ -110,6 +125,7 @@ class Mode:
   optional: tuple[str, ...] = ()
   needs_config: bool = False
   needs_run: bool = False
+  takes_config: bool = True
 
 
 MODES = {
@@ -138,10 +154,20 @@ MODES = {
     required=("input",),
     optional=("workdir", "checkpoint", "output"),
   ),
+  "compare": Mode(
+    _compare,
+    "put evaluated runs into one table, and test which differences are more than luck",
+    required=("runs",),
+    optional=("against", "split", "output"),
+    takes_config=False,
+  ),
 }
 
 
 # ------------------------------------------------------------------------ flags
+
+# Flags that a mode takes or refuses; `config` and `mode` belong to all.
+_MODE_FLAGS = ("workdir", "split", "checkpoint", "input", "output", "runs", "against")
 
 
 def _make_flags() -> flags.FlagValues:
@@ -163,7 +189,13 @@ def _make_flags() -> flags.FlagValues:
   )
   define("checkpoint", "best", "best | latest | a step")
   define("input", None, "file or folder to summarise")
-  define("output", None, "folder for one JSON a document (default: print only)")
+  define(
+    "output",
+    None,
+    "folder: of summarize for one JSON a document, of compare for its tables (default: print only)",
+  )
+  define("runs", None, "workdirs, or folders of evaluations, separated by commas")
+  define("against", None, "RUN:SYSTEM to compare with (default: the first run's htmtl)")
   flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
   return values
 
@@ -221,7 +253,7 @@ def _check_flags(values: flags.FlagValues) -> Mode:
   for name in ("workdir", "input", "output"):
     if values[name].value:  # the shell leaves --name=~/x as it is
       values[name].value = os.path.expanduser(values[name].value)
-  for name in ("workdir", "split", "checkpoint", "input", "output"):
+  for name in _MODE_FLAGS:
     if values[name].present and name not in mode.required + mode.optional:
       raise UserError(f"--{name} has no meaning with --mode={values.mode}; leave it out")
   if mode.needs_config and not values.config:
@@ -246,6 +278,8 @@ def _load_config(values: flags.FlagValues, overrides: Sequence[str], mode: Mode)
   Raises:
     UserError: a config that is wrong, or overrides of no config.
   """
+  if not mode.takes_config and (values.config or overrides):
+    raise UserError(f"--config has no meaning with --mode={values.mode}; leave it out")
   if values.config:
     config = config_lib.load_config(values.config, overrides)
   else:
@@ -273,7 +307,7 @@ def _format_help() -> str:
   values = _make_flags()
   modes = "\n".join(f"  {name:<11}{mode.help}" for name, mode in MODES.items())
   lines = []
-  for name in ("config", "workdir", "mode", "split", "checkpoint", "input", "output", "help"):
+  for name in ("config", "mode", *_MODE_FLAGS, "help"):
     default = values[name].default
     lines.append(
       f"  --{name:<11}{values[name].help}" + (f" (default: {default})" if default else "")

@@ -184,7 +184,7 @@ def _to_json(value: Any) -> Any:
   return value
 
 
-def _write_atomically(path: pathlib.Path, lines: Iterable[str]) -> None:
+def write_atomically(path: pathlib.Path, lines: Iterable[str]) -> None:
   """Readers see the old file or the whole new one, never a part."""
   temporary = path.with_name(f".{path.name}.{os.getpid()}")
   try:
@@ -230,7 +230,7 @@ def write_results(
     )
     for pair in pairs
   )
-  _write_atomically(directory / "predictions.jsonl", predictions)
-  _write_atomically(directory / "scores.jsonl", map(_dump, results.get("scores", ())))
+  write_atomically(directory / "predictions.jsonl", predictions)
+  write_atomically(directory / "scores.jsonl", map(_dump, results.get("scores", ())))
   summary = {key: value for key, value in results.items() if key != "scores"}
-  _write_atomically(directory / "results.json", [_dump(summary, indent=2)])
+  write_atomically(directory / "results.json", [_dump(summary, indent=2)])

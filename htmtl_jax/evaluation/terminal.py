@@ -14,7 +14,7 @@ from htmtl_jax.levels import LEVELS
 
 _TWO_COLUMNS_FROM = 100  # characters; two narrower columns are hard to read
 _GUTTER = " | "
-_LABELS = {
+LEVEL_LABELS = {
   "sentence": "one sentence",
   "paragraph": "one paragraph",
   "section": "section by section",
@@ -38,7 +38,7 @@ def render_table(results: Mapping[str, Any]) -> str:
   """
   systems = results["systems"]
   kinds = results["reference_kinds"]
-  keys = [k for k in _LABELS if any(k in levels for levels in systems.values())]
+  keys = [k for k in LEVEL_LABELS if any(k in levels for levels in systems.values())]
   width = max([len(name) for name in systems] + [len("system")])
   lines = [
     f"ROUGE F on the {results['split']} split, step {results['step']},"
@@ -49,7 +49,7 @@ def render_table(results: Mapping[str, Any]) -> str:
     level = "section" if key.startswith("section") else key
     counts = ", ".join(f"{n} {kind}" for kind, n in kinds.get(level, {}).items())
     number = results["documents_per_level"][key]
-    lines += ["", f"{_LABELS[key]} ({_plural(number, 'document')}; references: {counts})"]
+    lines += ["", f"{LEVEL_LABELS[key]} ({_plural(number, 'document')}; references: {counts})"]
     lines.append("  " + "system".ljust(width) + "".join(m.rjust(15) for m in METRICS))
     named = [(name, levels[key]) for name, levels in systems.items() if key in levels]
     for name, scores in sorted(named, key=lambda item: (-item[1]["rouge2"]["f"], item[0])):
@@ -141,7 +141,7 @@ def render_examples(
       texts += [(name, pair.systems[name]) for name in systems if name in pair.systems]
       column = (width - len(_GUTTER) * (len(texts) - 1)) // len(texts)
       side_by_side = width >= _TWO_COLUMNS_FROM and column >= 40
-      lines += ["", _LABELS[level].upper()]
+      lines += ["", LEVEL_LABELS[level].upper()]
       if side_by_side:
         lines += _beside([(title, _wrap(text, column)) for title, text in texts], column)
       else:
