@@ -9,6 +9,7 @@ the middle of a save leaves the previous one in force.
 """
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import math
 import os
 import pathlib
@@ -23,6 +24,17 @@ import orbax.checkpoint as ocp
 from htmtl_jax.errors import UserError
 
 _STATE, _POSITION = "state", "position"
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Only errors are logged meanwhile."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(verbosity)
 
 
 class CheckpointStore:
@@ -49,16 +61,17 @@ class CheckpointStore:
     # Orbax's own tracking of the best is not used: `best_step` of a manager with
     # a preservation policy is the latest step, and metrics do not survive a restart.
     policy = _KeepLatestAndBest(keep_latest, keep_best, self._metrics)
-    self._manager = ocp.CheckpointManager(
-      self._directory,
-      options=ocp.CheckpointManagerOptions(
-        create=not read_only,
-        enable_async_checkpointing=not read_only,
-        read_only=read_only,
-        cleanup_tmp_directories=not read_only,
-        preservation_policy=policy,
-      ),
-    )
+    with _quiet():  # Orbax warns that read-only is read-only
+      self._manager = ocp.CheckpointManager(
+        self._directory,
+        options=ocp.CheckpointManagerOptions(
+          create=not read_only,
+          enable_async_checkpointing=not read_only,
+          read_only=read_only,
+          cleanup_tmp_directories=not read_only,
+          preservation_policy=policy,
+        ),
+      )
     for step in self.steps():
       metric = self._read_metric(step)
       if metric is not None:

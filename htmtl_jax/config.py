@@ -125,8 +125,8 @@ def _describe_missing_file(path: pathlib.Path) -> str:
 
 def _list_configs(folder: pathlib.Path, wanted: str) -> str:
   names = sorted(p.name for p in folder.glob("*.py"))
-  near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.5)
-  return ", ".join(near or names[:10]) or "no *.py file"
+  near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.7)
+  return ", ".join(near or names[:20]) or "no *.py file"
 
 
 def _line_of_failure(error: Exception, path: pathlib.Path) -> str:

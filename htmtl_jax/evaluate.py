@@ -181,7 +181,7 @@ def _follow(progress: Progress):
 
   def update(done, total):
     nonlocal seen
-    del total
+    progress.expect(total)
     progress.update(done - seen)
     seen = done
 

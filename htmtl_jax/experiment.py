@@ -33,6 +33,14 @@ from htmtl_jax.sharding import MeshConfig, batch_multiple, make_mesh
 from htmtl_jax.train_state import make_state
 
 CHECKPOINTS = "checkpoints"
+_SECTIONS = {
+  "layout": LayoutConfig,
+  "model": ModelConfig,
+  "loss": LossConfig,
+  "decode": DecodeConfig,
+  "optimizer": OptimizerConfig,
+  "mesh": MeshConfig,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +98,7 @@ def make_experiment(config, tokenizer: Tokenizer) -> Experiment:
   Raises:
     UserError: for a value that cannot be, named by its key.
   """
-  check_numbers(config)
+  check_config(config)
   model_config = get_frozen(config.model, ModelConfig, "model")
   return Experiment(
     config=config,
@@ -106,8 +114,16 @@ def make_experiment(config, tokenizer: Tokenizer) -> Experiment:
   )
 
 
-def check_numbers(config) -> None:
-  """Refuses numbers that would fail late, after hours of training."""
+def check_config(config) -> None:
+  """Refuses what would fail late: after the corpus is prepared, or after hours of training.
+
+  Raises:
+    UserError: for a value that cannot be, named by its key.
+  """
+  for section, kind in _SECTIONS.items():
+    get_frozen(config[section], kind, section)
+  make_buckets(get_frozen(config.layout, LayoutConfig, "layout"))
+  Limits(config.data.max_input_tokens, tuple(config.data.max_target_tokens))
   least = {
     "seed": 0,
     "data.max_input_tokens": 1,

@@ -8,6 +8,7 @@ import os
 
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.data.statistics import plot_statistics, render_statistics
+from htmtl_jax.experiment import check_config
 
 TABLE_FILE = "statistics.md"
 PLOT_FILE = "statistics.svg"
@@ -27,6 +28,7 @@ def run_prepare(config, workdir: str) -> dict:
   Raises:
     UserError: see `prepared.prepare_corpus`.
   """
+  check_config(config)
   directory = prepared_directory(config, workdir)
   corpus = prepare_corpus(config, directory)
   table = render_statistics(corpus.statistics)

@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import textwrap
 
 import numpy as np
@@ -176,10 +177,13 @@ def run_summarize(
       ) from e
   if workdir and _has_checkpoint(workdir):
     summarize = Summarizer(workdir, checkpoint, config).summarize
+    print("compiling the model for the first paper, and for each larger size", file=sys.stderr)
   else:
     where = (
       f"no trained model in {workdir}" if workdir else "no --workdir with a trained model given"
     )
+    if workdir:  # a mistyped folder should not look like success
+      print(f"htmtl_jax: warning: {where}; LexRank extracts instead", file=sys.stderr)
     print(f"{where}: sentences chosen by LexRank, nothing is written by a model\n")
     summarize = summarize_without_model
 

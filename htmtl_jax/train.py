@@ -19,7 +19,7 @@ from htmtl_jax.errors import UserError
 from htmtl_jax.experiment import (
   CHECKPOINTS,
   Experiment,
-  check_numbers,
+  check_config,
   keep_vocabulary,
   make_experiment,
 )
@@ -90,7 +90,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
   if saved is not None:
     check_resume(saved, config, MAY_DIFFER)
 
-  check_numbers(config)
+  check_config(config)
 
   # ---- documents, prepared once
   corpus = prepare_corpus(config, prepared_directory(config, workdir))

@@ -26,7 +26,8 @@ run "$HTMTL_PYTHON_BIN" -m htmtl_jax.main --config="$HTMTL_ROOT/configs/quicksta
 
 if [[ "$DRY_RUN" != 1 ]]; then
   echo
-  echo "To summarise a paper of your own (Markdown or plain text):"
+  echo "To summarise a paper of your own (any format of docs/formats.md). This model has learnt"
+  echo "generated papers only: of a real one it makes nonsense; train on real papers for that."
   printf '  '
   print_command "$HTMTL_PYTHON_BIN" -m htmtl_jax.main --mode=summarize \
     --workdir="$workdir" --input=paper.md

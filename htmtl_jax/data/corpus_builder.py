@@ -144,6 +144,11 @@ def _build(corpus, settings, buckets, directory, processes) -> None:
   _say(
     f"prepared {statistics['documents']:,} documents in {seconds:.0f} s:"
     f" {statistics['splits']['train']['tokens']:,} training tokens, {tokenizer.vocab_size} pieces"
+    + (
+      f" (asked for {settings.vocab_size}: the text supports no more)"
+      if tokenizer.vocab_size < settings.vocab_size
+      else ""
+    )
   )
   _report_truncation(statistics["splits"], settings)
 

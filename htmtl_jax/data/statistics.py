@@ -111,8 +111,7 @@ def render_statistics(statistics: Mapping) -> str:
         split,
         f"{s['documents']:,}",
         f"{s['tokens']:,}",
-        f"{100 * s['truncated_tokens'] / max(s['tokens'] + s['truncated_tokens'], 1):.1f}%"
-        f" of {s['truncated_documents']:,}",
+        _describe_cut(s),
         f"{100 * s['real_token_share']:.1f}%",
         f"{100 * s['real_target_share']:.1f}%",
       )
@@ -151,6 +150,13 @@ def render_statistics(statistics: Mapping) -> str:
       "is cut when they are packed (raise layout.*_per_token_row, or add a bucket)."
     )
   return "\n\n".join([*map(_render_table, (rows, lengths, references)), *notes])
+
+
+def _describe_cut(split: Mapping) -> str:
+  if not split["truncated_tokens"]:
+    return "nothing"
+  share = split["truncated_tokens"] / (split["tokens"] + split["truncated_tokens"])
+  return f"{100 * share:.1f}%, in {split['truncated_documents']:,} documents"
 
 
 def _name_percentile(percentile: int) -> str:

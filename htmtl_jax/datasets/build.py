@@ -122,7 +122,7 @@ def run(argv: Sequence[str]) -> int:
     _build(values)
     return EXIT_OK
   except UserError as error:
-    print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+    print(f"{_PROGRAM}: error: {str(error).replace('config.data.', '--')}", file=sys.stderr)
     return EXIT_USER_ERROR
   except KeyboardInterrupt:
     print(f"{_PROGRAM}: stopped from the keyboard", file=sys.stderr)

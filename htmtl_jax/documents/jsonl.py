@@ -53,9 +53,9 @@ def list_files(path: str, exclude: Sequence[str] = ()) -> list[str]:
   if os.path.isfile(path):
     return [path]
   if not os.path.isdir(path):
+    problem = f"{path}: no such file or folder" if path else "config.data.path is empty"
     raise UserError(
-      f"{path or 'the empty path'}: no such file or folder; set config.data.path "
-      f"to a {' or '.join(SUFFIXES)} file or a folder of them"
+      f"{problem}; set config.data.path to a {' or '.join(SUFFIXES)} file or a folder of them"
     )
   names = sorted(n for n in os.listdir(path) if n.endswith(SUFFIXES))
   kept = [n for n in names if n not in exclude and n.split(".jsonl")[0] not in exclude]

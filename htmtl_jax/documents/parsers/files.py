@@ -146,7 +146,10 @@ def _read_file(path: str, document_id: str) -> Document:
       data = handle.read()
   except OSError as error:
     raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-  document = found.parse(data, document_id, path)
+  try:
+    document = found.parse(data, document_id, path)
+  except UserError as error:  # parsers know the paper by its id, people by its path
+    raise UserError(f"{path}: {str(error).removeprefix(f'{document_id}: ')}") from error
   if not document.sections:
     raise UserError(f"{path}: no text in this file; give a paper with at least one sentence")
   return document
