@@ -43,6 +43,7 @@ class UntrainedTest(parameterized.TestCase):
     self.assertEqual(status, 0, err)
     self.assertIn("ROUGE F on all splits, 31 documents;", out)
     self.assertIn(f"results: {self.folder}", out)
+    self.assertRegex(err, r"score (\d+)/\1 \(100%\)")  # equal summaries count once
     results = read_json(self.folder / "results.json")
     self.assertEqual((results["split"], results["step"]), ("all", None))
     self.assertEqual(results["documents"], 24 + 3 + 4)

@@ -1,6 +1,7 @@
 """The end of every evaluation: score the pairs, write the files, show the table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import json
 import os
 from typing import Any
@@ -56,8 +57,7 @@ def score_and_publish(
   Returns:
     What results.json holds, and "scores".
   """
-  texts = sum(len(pair.systems) for pair in pairs)
-  with Progress(texts, "score", unit="summary") as progress:
+  with contextlib.ExitStack() as stack:
     results = compute_results(
       pairs,
       step,
@@ -66,7 +66,7 @@ def score_and_publish(
       processes=_choose_processes(config, len(pairs)),
       bootstrap_samples=config.evaluate.bootstrap_samples,
       seed=config.seed,
-      progress=_follow(progress),
+      progress=_show_progress(stack),
     )
   results["word_budgets"] = dict(word_budgets)
   keep_other_split(directory, split)
@@ -101,14 +101,16 @@ def _choose_processes(config: Any, num_pairs: int) -> int:
   return config.data.processes or os.cpu_count() or 1
 
 
-def _follow(progress: Progress):
-  """Adapts (done, total) to `Progress`."""
-  seen = 0
+def _show_progress(stack: contextlib.ExitStack) -> Callable[[int, int], None]:
+  """Shows (done, total) as progress until the stack is closed.
 
-  def update(done, total):
-    nonlocal seen
-    del total
-    progress.update(done - seen)
-    seen = done
+  How many summaries there are to score is known when the first one is: equal ones count once.
+  """
+  shown: list[Progress] = []
+
+  def update(done: int, total: int) -> None:
+    if not shown:
+      shown.append(stack.enter_context(Progress(total, "score", unit="summary")))
+    shown[0].update(done - shown[0].count)
 
   return update
