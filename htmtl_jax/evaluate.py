@@ -4,28 +4,34 @@ Every system summarises the same documents under the same rules and is scored by
 same code; see `htmtl_jax/evaluation/`.
 """
 
-import json
-import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.documents.document import Document, iterate_sentences
-from htmtl_jax.documents.references import Reference, eligible_sections, make_references
+from htmtl_jax.documents.references import eligible_sections, make_references
 from htmtl_jax.errors import UserError
-from htmtl_jax.evaluation.baselines import UNTRAINED, body_scores, extract, oracle_summary
+from htmtl_jax.evaluation.baselines import Pieces, body_scores, extract
 from htmtl_jax.evaluation.importance import mean_sentence_auc, oracle_labels, planted_labels
-from htmtl_jax.evaluation.results import SummaryPair, compute_results, write_results
-from htmtl_jax.evaluation.rouge import join_sentences
-from htmtl_jax.evaluation.saved import EVALUATION
-from htmtl_jax.evaluation.terminal import render_examples, render_table
+from htmtl_jax.evaluation.publish import make_directory, score_and_publish
+from htmtl_jax.evaluation.results import SummaryPair
+from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS
+from htmtl_jax.evaluation.text_measures import Source
+from htmtl_jax.evaluation.untrained import make_pair, summarize_untrained
 from htmtl_jax.experiment import TrainedRun, open_run
 from htmtl_jax.inference import Importances, Inference, Written
 from htmtl_jax.progress import Progress
 
 
-def run_evaluate(config, workdir: str, split: str = "test", checkpoint: str = "best") -> dict:
+def run_evaluate(
+  config,
+  workdir: str,
+  split: str = "test",
+  checkpoint: str = "best",
+  systems: Sequence[str] = DEFAULT_SYSTEMS,
+) -> dict:
   """Evaluates a trained run and prints the table and an example.
 
   Args:
@@ -33,9 +39,10 @@ def run_evaluate(config, workdir: str, split: str = "test", checkpoint: str = "b
     workdir: of the run; results go to workdir/evaluation/STEP/.
     split: "validation" or "test".
     checkpoint: "best" (lowest validation loss at the paragraph level), "latest" or a step.
+    systems: of `systems.SYSTEMS`, at least one of them the run's.
 
   Returns:
-    What results.json holds.
+    What results.json holds, and the rows of scores.jsonl.
   """
   run = open_run(workdir, checkpoint, config)
   corpus = prepare_corpus(config, prepared_directory(config, workdir))
@@ -49,38 +56,34 @@ def run_evaluate(config, workdir: str, split: str = "test", checkpoint: str = "b
   documents = corpus.documents(split)[:limit]
   tokenized = [corpus.split(split)[i] for i in range(len(documents))]
 
-  written, importances = summarise_split(run, tokenized)
-  pairs, judged, labels = compare(run, documents, written, importances)
+  directory = make_directory(workdir, str(run.step))
+  written, importances = summarise_split(run, tokenized, write="htmtl" in systems)
+  pairs, judged, labels = compare(run, documents, written, importances, systems)
   auc = mean_sentence_auc(judged)
   importance = {
     "sentence_auc": auc,
     "labels": labels,
     "supervised": config.loss.importance > 0 and config.data.importance_labels,
   }
-  texts = sum(len(pair.systems) for pair in pairs)
-  with Progress(texts, "score", unit="summary") as progress:
-    results = compute_results(
-      pairs,
-      run.step,
-      split,
-      importance,
-      processes=_processes(config, len(pairs)),
-      bootstrap_samples=config.evaluate.bootstrap_samples,
-      seed=config.seed,
-      progress=_follow(progress),
-    )
-  directory = os.path.join(workdir, EVALUATION, str(run.step))
-  _keep_other_split(directory, split)
-  write_results(directory, results, pairs)
-  print(render_table(results))
-  if config.evaluate.examples:
-    print(render_examples(pairs, count=config.evaluate.examples))
-  print(f"results: {directory}")
-  return results
+  return score_and_publish(
+    config,
+    pairs,
+    directory,
+    run.step,
+    split,
+    run.word_budgets,
+    importance,
+    shown=("htmtl",) if "htmtl" in systems else systems[:1],
+  )
 
 
-def summarise_split(run: TrainedRun, tokenized) -> tuple[list[Written], list[Importances]]:
-  """Decodes every document of a split: what was written, and its importance, in order."""
+def summarise_split(
+  run: TrainedRun, tokenized, write: bool = True
+) -> tuple[list[Written | None], list[Importances]]:
+  """Decodes every document of a split: what was written, and its importance, in order.
+
+  Without `write` nothing is, which is most of the time saved.
+  """
   inference = Inference(run)
   config = run.experiment.config
   packed = PackedSplit(tokenized, run.experiment.buckets, config.evaluate.batch_token_rows)
@@ -90,7 +93,8 @@ def summarise_split(run: TrainedRun, tokenized) -> tuple[list[Written], list[Imp
     for _, indices, batch, pieces in packed.evaluation_batches(run.experiment.multiple):
       indices = list(indices) + [-1] * (len(pieces) - len(indices))
       rows = [None if i < 0 else tokenized[int(i)] for i in indices]
-      texts = inference.write(batch, [0 if row is None else row.num_pieces for row in rows])
+      num_pieces = [0 if row is None else row.num_pieces for row in rows]
+      texts = inference.write(batch, num_pieces) if write else [None] * len(rows)
       scores = inference.importance(batch, pieces, rows)
       for i, text, score in zip(indices, texts, scores):
         if i >= 0:
@@ -100,7 +104,11 @@ def summarise_split(run: TrainedRun, tokenized) -> tuple[list[Written], list[Imp
 
 
 def compare(
-  run: TrainedRun, documents: list[Document], written: list[Written], importances: list[Importances]
+  run: TrainedRun,
+  documents: list[Document],
+  written: list[Written | None],
+  importances: list[Importances],
+  systems: Sequence[str] = DEFAULT_SYSTEMS,
 ) -> tuple[list[SummaryPair], list[tuple], str]:
   """Puts what every system says of every document beside its reference.
 
@@ -115,9 +123,13 @@ def compare(
       progress.update()
       references = make_references(document)
       eligible = eligible_sections(document)
+      source = Source.of_document(document)
       for level, reference in references.items():
-        pieces = _system_pieces(run, document, references, level, eligible, text, importance)
-        pairs.append(_pair(document, reference, eligible, pieces))
+        pieces = {
+          name: _summarise(run, name, document, references, level, eligible, text, importance)
+          for name in systems
+        }
+        pairs.append(make_pair(document, source, reference, pieces))
       if labels == "planted":
         truth = planted_labels(document)
       elif "paragraph" in references:
@@ -130,76 +142,13 @@ def compare(
   return pairs, judged, labels
 
 
-def _system_pieces(run, document, references, level, eligible, text, importance) -> dict[str, list]:
-  """Pieces of sentences by system."""
+def _summarise(run, name, document, references, level, eligible, text, importance) -> Pieces:
+  """What one system, trained or not, makes of a document at one level."""
   budget = run.word_budgets[level]
-  scores = body_scores(document, importance.sentences)
-  pieces = {
-    "htmtl": text.pieces[level],
-    "htmtl_extractive": extract(
-      scores, document, level, budget, eligible, mmr=run.experiment.config.evaluate.mmr
-    ),
-  }
-  for name, scorer in UNTRAINED.items():
-    pieces[name] = extract(scorer, document, level, budget, eligible)
-  pieces["oracle"] = oracle_summary(document, references, level, eligible)
-  return pieces
-
-
-def _pair(
-  document: Document, reference: Reference, eligible, pieces: dict[str, list]
-) -> SummaryPair:
-  """A `SummaryPair`; at the section level also without the pieces of filler sections."""
-  systems = {name: join_sentences(p) for name, p in pieces.items()}
-  fillers = [piece.filler for piece in reference.pieces]
-  if not any(fillers):
-    return SummaryPair(document.id, reference.level, reference.text, reference.kind, systems)
-  # Piece j of a system belongs to eligible section j; a piece beyond them to none.
-  keep = lambda p: [piece for j, piece in enumerate(p) if j >= len(fillers) or not fillers[j]]
-  without = {name: join_sentences(keep(p)) for name, p in pieces.items()}
-  return SummaryPair(
-    document.id,
-    reference.level,
-    reference.text,
-    reference.kind,
-    systems,
-    reference_without_fillers=reference.text_without_fillers,
-    systems_without_fillers=without,
-  )
-
-
-def _processes(config, num_pairs: int) -> int:
-  """Worker processes for ROUGE: starting them pays from a few hundred pairs on."""
-  if num_pairs < 600:
-    return 1
-  return config.data.processes or os.cpu_count() or 1
-
-
-def _follow(progress: Progress):
-  """Adapts (done, total) to `Progress`."""
-  seen = 0
-
-  def update(done, total):
-    nonlocal seen
-    progress.expect(total)
-    progress.update(done - seen)
-    seen = done
-
-  return update
-
-
-def _keep_other_split(directory: str, split: str) -> None:
-  """Moves the results of another split, if there are any here, to a folder of its name."""
-  path = os.path.join(directory, "results.json")
-  try:
-    with open(path, encoding="utf-8") as f:
-      other = json.load(f)["split"]
-  except (OSError, ValueError, KeyError):
-    return
-  if other == split:
-    return
-  os.makedirs(os.path.join(directory, other), exist_ok=True)
-  for name in os.listdir(directory):
-    source = os.path.join(directory, name)
-    if os.path.isfile(source):
-      os.replace(source, os.path.join(directory, other, name))
+  if name == "htmtl":
+    return text.pieces[level]
+  if name == "htmtl_extractive":
+    scores = body_scores(document, importance.sentences)
+    mmr = run.experiment.config.evaluate.mmr
+    return extract(scores, document, level, budget, eligible, mmr=mmr)
+  return summarize_untrained(name, document, references, level, budget, eligible)

@@ -23,6 +23,7 @@ from absl import flags, logging
 from htmtl_jax import config as config_lib
 from htmtl_jax.config_keys import apply_overrides
 from htmtl_jax.errors import UserError
+from htmtl_jax.evaluation.systems import SYSTEMS, needs_run, parse_systems
 from htmtl_jax.interruption import Interrupted, Interruption
 
 EXIT_OK = 0
@@ -71,11 +72,23 @@ def _train(config: Any, arguments: flags.FlagValues) -> int:
 
 
 def _evaluate(config: Any, arguments: flags.FlagValues) -> int:
-  from htmtl_jax import evaluate
+  systems = parse_systems(arguments.systems)
+  if needs_run(systems):
+    from htmtl_jax import evaluate
 
-  evaluate.run_evaluate(
-    config, arguments.workdir, split=arguments.split, checkpoint=arguments.checkpoint
-  )
+    chosen = {} if arguments.systems is None else {"systems": systems}
+    evaluate.run_evaluate(
+      config, arguments.workdir, split=arguments.split, checkpoint=arguments.checkpoint, **chosen
+    )
+    return EXIT_OK
+  if config is None:
+    raise UserError(
+      f"--config is missing, and --workdir={arguments.workdir} holds no {config_lib.CONFIG_FILE}; "
+      "one of them has to name the corpus"
+    )
+  from htmtl_jax import evaluate_untrained
+
+  evaluate_untrained.run_untrained(config, arguments.workdir, systems, split=arguments.split)
   return EXIT_OK
 
 
@@ -143,9 +156,9 @@ MODES = {
   ),
   "evaluate": Mode(
     _evaluate,
-    "score a trained workdir on held-out documents, beside the baselines",
+    "score a trained workdir beside the baselines; with --systems, baselines alone, untrained",
     required=("workdir",),
-    optional=("split", "checkpoint"),
+    optional=("split", "checkpoint", "systems"),
     needs_run=True,
   ),
   "summarize": Mode(
@@ -167,7 +180,7 @@ MODES = {
 # ------------------------------------------------------------------------ flags
 
 # Flags that a mode takes or refuses; `config` and `mode` belong to all.
-_MODE_FLAGS = ("workdir", "split", "checkpoint", "input", "output", "runs", "against")
+_MODE_FLAGS = ("workdir", "split", "checkpoint", "systems", "input", "output", "runs", "against")
 
 
 def _make_flags() -> flags.FlagValues:
@@ -185,9 +198,14 @@ def _make_flags() -> flags.FlagValues:
   define("workdir", None, "folder of the run: config, checkpoints, metrics, evaluations")
   define("mode", None, " | ".join(MODES))
   flags.DEFINE_enum(
-    "split", "validation", ["validation", "test"], "documents to evaluate on", flag_values=values
+    "split",
+    "validation",
+    ["train", "validation", "test", "all"],
+    "documents to evaluate on: validation | test; of untrained systems also train | all",
+    flag_values=values,
   )
   define("checkpoint", "best", "best | latest | a step")
+  define("systems", None, f"what to compare, separated by commas: {', '.join(SYSTEMS)}")
   define("input", None, "file or folder to summarise")
   define(
     "output",
@@ -256,6 +274,7 @@ def _check_flags(values: flags.FlagValues) -> Mode:
   for name in _MODE_FLAGS:
     if values[name].present and name not in mode.required + mode.optional:
       raise UserError(f"--{name} has no meaning with --mode={values.mode}; leave it out")
+  mode = _check_systems(values, mode)
   if mode.needs_config and not values.config:
     raise UserError(
       f"--config is missing; --mode={values.mode} needs one, "
@@ -267,6 +286,24 @@ def _check_flags(values: flags.FlagValues) -> Mode:
   if workdir is not None and mode.needs_run and not workdir.is_dir():
     raise UserError(f"--workdir={workdir} not found; train first with --mode=train")
   return mode
+
+
+def _check_systems(values: flags.FlagValues, mode: Mode) -> Mode:
+  """Returns the mode as it is with these systems: without a trained one, no run is needed."""
+  trained = needs_run(parse_systems(values.systems))
+  if trained and values.split not in ("validation", "test"):
+    raise UserError(
+      f"--split={values.split} is for systems that need no training; leave it out, or give "
+      "--systems without htmtl and htmtl_extractive"
+    )
+  if trained:
+    return mode
+  if values["checkpoint"].present:
+    raise UserError(
+      f"--checkpoint has no meaning with --systems={values.systems}, none of which is trained; "
+      "leave it out"
+    )
+  return dataclasses.replace(mode, needs_run=False)
 
 
 # ----------------------------------------------------------------------- config

@@ -10,6 +10,7 @@ import numpy as np
 from htmtl_jax import evaluate
 from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.data.tokenized import TokenizedDocument
+from htmtl_jax.evaluation import publish
 from htmtl_jax.experiment import open_run
 from htmtl_jax.levels import LEVELS
 from tests import tiny_config
@@ -127,7 +128,7 @@ class EvaluateTest(parameterized.TestCase):
     self.assertEqual((before / "test" / "results.json").read_bytes(), kept)
     self.assertTrue((before / "test" / "predictions.jsonl").is_file())
     # A second evaluation of the same split replaces the first.
-    evaluate._keep_other_split(str(before), "validation")
+    publish.keep_other_split(str(before), "validation")
     self.assertEqual(
       sorted(p.name for p in before.iterdir()),
       ["predictions.jsonl", "results.json", "scores.jsonl", "test"],

@@ -66,6 +66,35 @@ class ComputeResultsTest(absltest.TestCase):
         for metric in rouge.METRICS:
           self.assertAlmostEqual(np.mean([r[metric] for r in rows]), metrics[metric]["f"])
 
+  def test_measures(self):
+    measured = [{"words": 4.0, "new_names": None}, {"words": 8.0, "new_names": None}]
+    pairs = [
+      results.SummaryPair(
+        str(i), "section", "a\nb", "silver", {"lead": "a"}, "a", measures={"lead": own}
+      )
+      for i, own in enumerate(measured)
+    ]
+    found = results.compute_results(pairs, None, "all", bootstrap_samples=5)
+    # Not of the digest without fillers, which is another text.
+    self.assertEqual(found["measures"], {"lead": {"section": {"words": 6.0, "new_names": None}}})
+    rows = {(r["id"], r["level"]): r for r in found["scores"]}
+    self.assertEqual(rows["1", "section"]["words"], 8.0)
+    self.assertIsNone(rows["1", "section"]["new_names"])
+    self.assertNotIn("words", rows["1", "section_without_fillers"])
+    with self.assertRaisesRegex(ValueError, "0: at the section level"):
+      results.compute_results([dataclasses.replace(pairs[0], measures={})], 1, "test")
+    # Without measures nothing is said of them.
+    self.assertNotIn(
+      "measures", results.compute_results(_make_pairs(), 1, "test", bootstrap_samples=5)
+    )
+
+  def test_a_measure_that_one_document_lacks(self):
+    pair = lambda i, value: results.SummaryPair(
+      i, "sentence", "a", "gold", {"lead": "a"}, measures={"lead": {"new_names": value}}
+    )
+    found = results.compute_results([pair("a", None), pair("b", 0.5)], 1, "test")
+    self.assertEqual(found["measures"]["lead"]["sentence"]["new_names"], 0.5)
+
   def test_processes_change_nothing(self):
     pairs = _make_pairs(8)
     one = results.compute_results(pairs, 1, "test", bootstrap_samples=20)

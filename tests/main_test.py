@@ -38,9 +38,11 @@ class MainTest(parameterized.TestCase):
     self.workdir = self.folder / "run"
     self.train = mock.Mock(return_value="finished")
     self.evaluate, self.summarize = mock.Mock(), mock.Mock()
+    self.evaluate_untrained = mock.Mock()
     modules = {
       "train": types.SimpleNamespace(run_train=self.train),
       "evaluate": types.SimpleNamespace(run_evaluate=self.evaluate),
+      "evaluate_untrained": types.SimpleNamespace(run_untrained=self.evaluate_untrained),
       "summarize": types.SimpleNamespace(run_summarize=self.summarize),
     }
     for name, module in modules.items():
@@ -110,6 +112,29 @@ class MainTest(parameterized.TestCase):
     self.run_main("--mode=evaluate", f"--workdir={self.workdir}")
     self.assertEqual(self.evaluate.call_args.kwargs, {"split": "validation", "checkpoint": "best"})
 
+  def test_evaluate_with_systems_of_choice(self):
+    config_lib.save_config(CONFIG, self.workdir)
+    command = ("--mode=evaluate", f"--workdir={self.workdir}")
+    self.run_main(*command, "--systems=lead, htmtl")
+    self.assertEqual(
+      self.evaluate.call_args.kwargs,
+      {"split": "validation", "checkpoint": "best", "systems": ("lead", "htmtl")},
+    )
+    self.evaluate.reset_mock()
+    # Without a trained one among them: any split, a config of one's own, a new workdir.
+    self.run_main(
+      "--mode=evaluate",
+      f"--config={self.config}",
+      f"--workdir={self.folder / 'new'}",
+      "--systems=lead,lsa",
+      "--split=all",
+    )
+    self.evaluate.assert_not_called()
+    config, *others = self.evaluate_untrained.call_args.args
+    self.assertEqual(config.to_dict(), CONFIG)
+    self.assertEqual(others, [str(self.folder / "new"), ("lead", "lsa")])
+    self.assertEqual(self.evaluate_untrained.call_args.kwargs, {"split": "all"})
+
   def test_summarize_without_a_run(self):
     status, _, err = self.run_main("--mode=summarize", f"--input={self.config}")
     self.assertEqual((status, err), (0, ""))
@@ -169,6 +194,7 @@ class MainTest(parameterized.TestCase):
     (["--split=tset"], r"split.*validation\|test"),
     (["extra"], r"unexpected argument 'extra'"),
     (["--input=a.md"], r"--input has no meaning with --mode=train"),
+    (["--systems=lead"], r"--systems has no meaning with --mode=train"),
     (
       ["--mode=trian"],
       r"--mode=trian is unknown; choose one of prepare, train, evaluate, summarize",
@@ -190,6 +216,19 @@ class MainTest(parameterized.TestCase):
   def test_config_with_a_key_that_the_schema_lacks(self):
     self.config.write_text(self.config.read_text().replace("num_heads", "num_haeds"))
     self.assert_refused(self.run_train(), r"model\.num_haeds; did you mean model\.num_heads")
+
+  @parameterized.parameters(
+    (["--systems=leed"], "unknown system 'leed' .* did you mean lead"),
+    (["--systems="], "unknown system ''"),
+    (["--split=train"], "--split=train is for systems that need no training"),
+    (["--systems=lead", "--checkpoint=best"], "--checkpoint has no meaning with --systems=lead"),
+    (["--systems=lead"], r"--config is missing, and --workdir=.* holds no config\.json"),
+  )
+  def test_wrong_flags_of_evaluate(self, argv, pattern):
+    self.assert_refused(
+      self.run_main("--mode=evaluate", f"--workdir={self.workdir}", *argv), pattern
+    )
+    self.evaluate_untrained.assert_not_called()
 
   def test_workdir_of_evaluate(self):
     command = ("--mode=evaluate", f"--workdir={self.workdir}")

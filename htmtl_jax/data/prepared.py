@@ -96,7 +96,11 @@ def word_budgets_of(statistics: Mapping[str, Any]) -> dict[str, int]:
   What systems with a length to choose (the baselines, the extract) are given.
   """
   references = statistics["splits"]["train"]["references"]
-  means = {level: references[level]["mean_words"] for level in LEVELS}
+  return word_budgets_from_means({level: references[level]["mean_words"] for level in LEVELS})
+
+
+def word_budgets_from_means(means: Mapping[str, float | None]) -> dict[str, int]:
+  """Whole words, at least 1, from the mean words by level; None where nothing is known."""
   return {
     level: max(1, round(DEFAULT_WORD_BUDGETS[level] if mean is None else mean))
     for level, mean in means.items()

@@ -187,7 +187,7 @@ def workers(maker, processes: int) -> Iterator:
       yield _Pool(pool)
     except BrokenProcessPool as e:
       raise UserError(
-        "a worker process died while preparing the corpus (out of memory, or a script without"
+        "a worker process died while reading the corpus (out of memory, or a script without"
         " `if __name__ == '__main__'`): try again with data.processes=1"
       ) from e
     finally:

@@ -9,7 +9,7 @@ and compared by cosine. The 1 keeps the weight of a word that every sentence hol
 above zero, so that identical sentences have similarity 1 rather than 0 / 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 import re
 
 import numpy as np
@@ -25,19 +25,23 @@ def lead_scores(n: int) -> np.ndarray:
   return np.arange(n, 0, -1, dtype=np.float64)
 
 
-def tfidf_vectors(sentences: Sequence[str]) -> sparse.csr_array:
-  """Unit-length tf-idf vectors of sentences.
+def word_counts(
+  sentences: Sequence[str], left_out: Collection[str] = frozenset()
+) -> sparse.csr_array:
+  """How often each word occurs in each sentence.
 
   Args:
     sentences: S plain strings.
+    left_out: lower-case words that do not count.
 
   Returns:
-    [S, V] float64; a sentence without a word (formula debris) is a zero row.
+    [S, V] float64 in canonical form, words in the order of their first occurrence and V
+    at least 1; a sentence without a word (formula debris) is a zero row.
   """
   vocabulary: dict[str, int] = {}
   columns, lengths = [], []
   for sentence in sentences:
-    words = _WORD.findall(sentence.lower())
+    words = [word for word in _WORD.findall(sentence.lower()) if word not in left_out]
     columns.extend(vocabulary.setdefault(word, len(vocabulary)) for word in words)
     lengths.append(len(words))
   num_sentences = len(lengths)
@@ -47,6 +51,20 @@ def tfidf_vectors(sentences: Sequence[str]) -> sparse.csr_array:
     shape=(num_sentences, max(len(vocabulary), 1)),
   )
   counts.sum_duplicates()
+  return counts
+
+
+def tfidf_vectors(sentences: Sequence[str]) -> sparse.csr_array:
+  """Unit-length tf-idf vectors of sentences.
+
+  Args:
+    sentences: S plain strings.
+
+  Returns:
+    [S, V] float64; a sentence without a word is a zero row.
+  """
+  counts = word_counts(sentences)
+  num_sentences = counts.shape[0]
   document_frequency = np.bincount(counts.indices, minlength=counts.shape[1])
   idf = np.log((1 + num_sentences) / np.maximum(document_frequency, 1))
   counts.data *= idf[counts.indices]
@@ -56,64 +74,72 @@ def tfidf_vectors(sentences: Sequence[str]) -> sparse.csr_array:
   return counts
 
 
-def _similarity_graph(vectors: sparse.csr_array, threshold: float) -> sparse.csr_array:
-  """[S, S] cosines of at least `threshold`, others zero, a block of rows at a time.
+def similarity_graph(
+  num_sentences: int, similarities: Callable[[int, int], np.ndarray], threshold: float
+) -> sparse.csr_array:
+  """The similarities of at least `threshold`, others zero, a block of rows at a time.
 
   Of a sentence with more than `_MAX_NEIGHBOURS` such neighbours only the most similar
   are kept: below 1,000 sentences never, above it only in very repetitive texts.
+
+  Args:
+    num_sentences: S.
+    similarities: called as (start, stop), gives [stop - start, S] of these sentences
+      with all; may be changed in place.
+    threshold: above 0.
+
+  Returns:
+    [S, S].
   """
-  num_sentences = vectors.shape[0]
-  transposed = vectors.T.tocsr()
   block = max(1, _BLOCK_ENTRIES // max(num_sentences, 1))
   parts = []
   for start in range(0, num_sentences, block):
-    cosines = (vectors[start : start + block] @ transposed).toarray()  # [block, S]
+    values = similarities(start, min(start + block, num_sentences))  # [block, S]
     if num_sentences > _MAX_NEIGHBOURS:
-      kept = np.partition(cosines, -_MAX_NEIGHBOURS, axis=1)[:, -_MAX_NEIGHBOURS, None]
-      crowded = (cosines >= threshold).sum(axis=1) > _MAX_NEIGHBOURS  # [block]
+      kept = np.partition(values, -_MAX_NEIGHBOURS, axis=1)[:, -_MAX_NEIGHBOURS, None]
+      crowded = (values >= threshold).sum(axis=1) > _MAX_NEIGHBOURS  # [block]
       for row in np.flatnonzero(crowded):
         # Ties at the cut: the earliest sentences stay, and never more than the cap.
-        above = np.flatnonzero(cosines[row] > kept[row])
-        level = np.flatnonzero(cosines[row] == kept[row])[: _MAX_NEIGHBOURS - len(above)]
-        values = cosines[row, np.concatenate([above, level])]
-        cosines[row] = 0.0
-        cosines[row, np.concatenate([above, level])] = values
-    cosines[cosines < threshold] = 0.0
-    parts.append(sparse.csr_array(cosines))
+        above = np.flatnonzero(values[row] > kept[row])
+        level = np.flatnonzero(values[row] == kept[row])[: _MAX_NEIGHBOURS - len(above)]
+        best = np.concatenate([above, level])
+        best_values = values[row, best]
+        values[row] = 0.0
+        values[row, best] = best_values
+    values[values < threshold] = 0.0
+    parts.append(sparse.csr_array(values))
   return sparse.vstack(parts, format="csr")
 
 
-def lexrank_scores(
-  sentences: Sequence[str],
-  threshold: float = 0.1,
+def _similarity_graph(vectors: sparse.csr_array, threshold: float) -> sparse.csr_array:
+  """[S, S] cosines of unit-length rows, see `similarity_graph`."""
+  transposed = vectors.T.tocsr()
+  cosines = lambda start, stop: (vectors[start:stop] @ transposed).toarray()
+  return similarity_graph(vectors.shape[0], cosines, threshold)
+
+
+def walk_scores(
+  graph: sparse.csr_array,
   damping: float = 0.85,
   tolerance: float = 1e-8,
   max_iterations: int = 200,
 ) -> np.ndarray:
-  """Continuous LexRank: the stationary distribution of a walk between sentences.
+  """The stationary distribution of a walk between sentences (PageRank).
 
-  With probability `damping` the walk moves to a sentence in proportion to its cosine
-  with the present one (cosines below `threshold` count as zero, the sentence itself
-  counts as 1), else, or from a sentence without a word, to any sentence.
+  With probability `damping` the walk follows an edge in proportion to its weight,
+  else, or from a sentence without an edge, it goes to any sentence.
 
   Args:
-    sentences: S plain strings.
-    threshold: smallest cosine that makes an edge.
+    graph: [S, S] non-negative weights, from row to column; normalised in place.
     damping: probability of following an edge.
     tolerance: the iteration stops when the scores move by less in all (L1).
     max_iterations: and at the latest here.
 
   Returns:
-    [S] float64 summing to 1 (empty for no sentences); equal sentences score equally.
-
-  Source: Erkan & Radev 2004, "LexRank", equation 5 with the degree threshold of
-  section 3.2; idf over the document's own sentences.
+    [S] float64 summing to 1; S is at least 1.
   """
-  num_sentences = len(sentences)
-  if not num_sentences:
-    return np.zeros(0)
-  graph = _similarity_graph(tfidf_vectors(sentences), threshold)
-  degrees = np.asarray(graph.sum(axis=1)).ravel()  # [S], at least 1 where there is a word
+  num_sentences = graph.shape[0]
+  degrees = np.asarray(graph.sum(axis=1)).ravel()  # [S]
   dangling = degrees == 0.0
   graph.data /= np.repeat(degrees, np.diff(graph.indptr))
   moves = graph.T.tocsr()  # [to, from]
@@ -126,6 +152,35 @@ def lexrank_scores(
     if change < tolerance:
       break
   return scores / scores.sum()
+
+
+def lexrank_scores(
+  sentences: Sequence[str],
+  threshold: float = 0.1,
+  damping: float = 0.85,
+  tolerance: float = 1e-8,
+  max_iterations: int = 200,
+) -> np.ndarray:
+  """Continuous LexRank: the stationary distribution of a walk between sentences.
+
+  An edge weighs the cosine of its two sentences; cosines below `threshold` count as
+  zero, the sentence itself counts as 1.
+
+  Args:
+    sentences: S plain strings.
+    threshold: smallest cosine that makes an edge.
+    damping, tolerance, max_iterations: of `walk_scores`.
+
+  Returns:
+    [S] float64 summing to 1 (empty for no sentences); equal sentences score equally.
+
+  Source: Erkan & Radev 2004, "LexRank", equation 5 with the degree threshold of
+  section 3.2; idf over the document's own sentences.
+  """
+  if not sentences:
+    return np.zeros(0)
+  graph = _similarity_graph(tfidf_vectors(sentences), threshold)
+  return walk_scores(graph, damping, tolerance, max_iterations)
 
 
 def rank_order(scores: np.ndarray) -> list[int]:

@@ -2,7 +2,7 @@
 
     results.json       means and intervals by system and level, for scripts and people
     predictions.jsonl  what every system wrote beside its reference, a pair a line
-    scores.jsonl       ROUGE of every system on every document, for paired tests
+    scores.jsonl       ROUGE and measures of every system on every document, for paired tests
 
 Owns their schema. What is scored is decided elsewhere: a `SummaryPair` arrives with
 its texts ready, sentences separated by newlines (`rouge.join_sentences`).
@@ -40,6 +40,8 @@ class SummaryPair:
       there are none.
     systems_without_fillers: the systems' texts without the pieces of those sections;
       None scores the full `systems` against the shorter reference.
+    measures: by system what `text_measures.measure` says of its text; None where the
+      source is not at hand.
   """
 
   id: str
@@ -49,6 +51,7 @@ class SummaryPair:
   systems: Mapping[str, str]
   reference_without_fillers: str | None = None
   systems_without_fillers: Mapping[str, str] | None = None
+  measures: Mapping[str, Mapping[str, float | None]] | None = None
 
 
 def _check_pairs(pairs: Sequence[SummaryPair]) -> dict[str, tuple[str, ...]]:
@@ -62,7 +65,7 @@ def _check_pairs(pairs: Sequence[SummaryPair]) -> dict[str, tuple[str, ...]]:
       raise ValueError(f"{pair.id}: two summaries at the {pair.level} level")
     seen.add((pair.id, pair.level))
     expected = systems.setdefault(pair.level, tuple(pair.systems))
-    for named in (pair.systems, pair.systems_without_fillers):
+    for named in (pair.systems, pair.systems_without_fillers, pair.measures):
       if named is not None and set(named) != set(expected):
         # Means over different documents would not be comparable.
         raise ValueError(
@@ -91,9 +94,21 @@ def _blocks(pairs: Sequence[SummaryPair]) -> dict[str, list[SummaryPair]]:
   return {key: block for key, block in blocks.items() if block}
 
 
+def _measures_of(pair: SummaryPair, key: str, system: str) -> Mapping[str, float | None]:
+  """Measures are of whole summaries: there are none for a digest without its fillers."""
+  return {} if pair.measures is None or key not in LEVELS else pair.measures[system]
+
+
+def _mean_measures(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+  """The mean of each measure over the documents that have it; None where none has."""
+  names = dict.fromkeys(name for row in rows for name in row)
+  values = {name: [row[name] for row in rows if row.get(name) is not None] for name in names}
+  return {name: float(np.mean(own)) if own else None for name, own in values.items()}
+
+
 def compute_results(
   pairs: Sequence[SummaryPair],
-  step: int,
+  step: int | None,
   split: str,
   importance: Mapping[str, Any] | None = None,
   processes: int = 1,
@@ -106,8 +121,8 @@ def compute_results(
   Args:
     pairs: one a document and level; every document of a level has the same systems.
       A test document that is empty stays in, with empty texts.
-    step: of the checkpoint that was evaluated.
-    split: "validation" or "test".
+    step: of the checkpoint that was evaluated; None where no model took part.
+    split: of the documents, or "all".
     importance: {"sentence_auc": 0..1 or None, "labels": "planted" or "oracle",
       "supervised": bool}; None where no model took part.
     processes: worker processes for ROUGE; no influence on the numbers.
@@ -120,11 +135,13 @@ def compute_results(
     of scores.jsonl, which `write_results` writes apart:
 
       {"step", "split", "documents", "systems": {name: {level: {metric: {"f", "low",
-       "high"}}}}, "importance", "reference_kinds": {level: {kind: documents}},
-       "documents_per_level": {level: documents}, "seed", "bootstrap_samples", "scores"}
+       "high"}}}}, "measures": {name: {level: {measure: mean or None}}}, "importance",
+       "reference_kinds": {level: {kind: documents}}, "documents_per_level": {level:
+       documents}, "seed", "bootstrap_samples", "scores"}
 
     "section_without_fillers" stands beside the levels where any reference has fillers;
-    documents whose reference is nothing else are not in it.
+    documents whose reference is nothing else are not in it. "measures" is there only if
+    pairs have measures; see `text_measures.measure` for what they are.
 
   Raises:
     ValueError: for two pairs of one document and level, or differing systems.
@@ -142,15 +159,20 @@ def compute_results(
     [(pair.reference, pair.systems[name]) for _, name, pair in jobs], processes, progress
   )
   systems: dict[str, dict[str, Any]] = {}
+  measures: dict[str, dict[str, Any]] = {}
   start = 0
   for key, block in blocks.items():
     for name in systems_of[block[0].level]:
       own = {metric: values[start : start + len(block)] for metric, values in scores.items()}
       systems.setdefault(name, {})[key] = rouge.summarise(own, bootstrap_samples, seed)
       start += len(block)
+      measured = _mean_measures([_measures_of(pair, key, name) for pair in block])
+      if measured:
+        measures.setdefault(name, {})[key] = measured
   rows = [
     {"id": pair.id, "level": key, "system": name}
     | {metric: float(values[i]) for metric, values in scores.items()}
+    | dict(_measures_of(pair, key, name))
     for i, (key, name, pair) in enumerate(jobs)
   ]
   return {
@@ -158,6 +180,7 @@ def compute_results(
     "split": split,
     "documents": len({pair.id for pair in pairs}),
     "systems": systems,
+    **({"measures": measures} if measures else {}),
     "importance": None if importance is None else dict(importance),
     "reference_kinds": {
       level: dict(sorted(Counter(p.reference_kind for p in blocks[level]).items()))

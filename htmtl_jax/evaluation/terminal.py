@@ -40,9 +40,10 @@ def render_table(results: Mapping[str, Any]) -> str:
   kinds = results["reference_kinds"]
   keys = [k for k in LEVEL_LABELS if any(k in levels for levels in systems.values())]
   width = max([len(name) for name in systems] + [len("system")])
+  where = "all splits" if results["split"] == "all" else f"the {results['split']} split"
+  step = "" if results["step"] is None else f", step {results['step']}"
   lines = [
-    f"ROUGE F on the {results['split']} split, step {results['step']},"
-    f" {_plural(results['documents'], 'document')};"
+    f"ROUGE F on {where}{step}, {_plural(results['documents'], 'document')};"
     " ± is half the 95% bootstrap interval"
   ]
   for key in keys:

@@ -1,0 +1,115 @@
+"""The end of every evaluation: score the pairs, write the files, show the table."""
+
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import json
+import os
+from typing import Any
+
+from htmtl_jax.errors import UserError
+from htmtl_jax.evaluation.results import SummaryPair, compute_results, write_results
+from htmtl_jax.evaluation.saved import EVALUATION
+from htmtl_jax.evaluation.terminal import render_examples, render_table
+from htmtl_jax.progress import Progress
+
+_MIN_PAIRS_FOR_WORKERS = 600  # starting processes pays from here on
+
+
+def make_directory(workdir: str, name: str) -> str:
+  """Makes WORKDIR/evaluation/NAME, before anything that takes time; returns its path.
+
+  Raises:
+    UserError: if it cannot be made.
+  """
+  directory = os.path.join(workdir, EVALUATION, name)
+  try:
+    os.makedirs(directory, exist_ok=True)
+  except OSError as e:
+    raise UserError(
+      f"the results cannot be written to {directory} ({e.strerror or e}); give another --workdir"
+    ) from e
+  return directory
+
+
+def score_and_publish(
+  config: Any,
+  pairs: Sequence[SummaryPair],
+  directory: str,
+  step: int | None,
+  split: str,
+  word_budgets: Mapping[str, float],
+  importance: Mapping[str, Any] | None = None,
+  shown: Sequence[str] = ("htmtl",),
+) -> dict[str, Any]:
+  """Scores on all cores, writes the three files, and prints the table and examples.
+
+  Args:
+    config: of the experiment; reads `evaluate`, `seed` and `data.processes`.
+    pairs: of `compute_results`.
+    directory: existing; results of another split in it move to a folder of its name.
+    step: of the checkpoint, or None.
+    split: of the documents.
+    word_budgets: by level, what systems that choose sentences were given.
+    importance: of `compute_results`.
+    shown: systems whose summaries are printed.
+
+  Returns:
+    What results.json holds, and "scores".
+  """
+  with contextlib.ExitStack() as stack:
+    results = compute_results(
+      pairs,
+      step,
+      split,
+      importance,
+      processes=_choose_processes(config, len(pairs)),
+      bootstrap_samples=config.evaluate.bootstrap_samples,
+      seed=config.seed,
+      progress=_show_progress(stack),
+    )
+  results["word_budgets"] = dict(word_budgets)
+  keep_other_split(directory, split)
+  write_results(directory, results, pairs)
+  print(render_table(results))
+  if config.evaluate.examples:
+    print(render_examples(pairs, shown, count=config.evaluate.examples))
+  print(f"results: {directory}")
+  return results
+
+
+def keep_other_split(directory: str, split: str) -> None:
+  """Moves the results of another split, if there are any here, to a folder of its name."""
+  path = os.path.join(directory, "results.json")
+  try:
+    with open(path, encoding="utf-8") as f:
+      other = json.load(f)["split"]
+  except (OSError, ValueError, KeyError):
+    return
+  if other == split:
+    return
+  os.makedirs(os.path.join(directory, other), exist_ok=True)
+  for name in os.listdir(directory):
+    source = os.path.join(directory, name)
+    if os.path.isfile(source):
+      os.replace(source, os.path.join(directory, other, name))
+
+
+def _choose_processes(config: Any, num_pairs: int) -> int:
+  if num_pairs < _MIN_PAIRS_FOR_WORKERS:
+    return 1
+  return config.data.processes or os.cpu_count() or 1
+
+
+def _show_progress(stack: contextlib.ExitStack) -> Callable[[int, int], None]:
+  """Shows (done, total) as progress until the stack is closed.
+
+  How many summaries there are to score is known when the first one is: equal ones count once.
+  """
+  shown: list[Progress] = []
+
+  def update(done: int, total: int) -> None:
+    if not shown:
+      shown.append(stack.enter_context(Progress(total, "score", unit="summary")))
+    shown[0].update(done - shown[0].count)
+
+  return update

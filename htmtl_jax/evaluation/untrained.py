@@ -1,0 +1,142 @@
+"""What the untrained systems make of documents, beside the references.
+
+`Comparison` is what worker processes are sent: records in, `SummaryPair`s out. A pair
+depends on its document and the settings alone, so it is the same whoever makes it.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+
+from htmtl_jax.documents.document import Document
+from htmtl_jax.documents.references import Reference, eligible_sections, make_references
+from htmtl_jax.documents.sources import Corpus, Record
+from htmtl_jax.evaluation import extractors
+from htmtl_jax.evaluation.baselines import UNTRAINED, Pieces, Scorer, extract, oracle_summary
+from htmtl_jax.evaluation.results import SummaryPair
+from htmtl_jax.evaluation.rouge import join_sentences
+from htmtl_jax.evaluation.text_measures import Source, measure
+
+_SCORERS: Mapping[str, Scorer] = {
+  **UNTRAINED,
+  "textrank": extractors.textrank_scores,
+  "lsa": extractors.lsa_scores,
+  "sumbasic": extractors.sumbasic_scores,
+}
+
+
+def summarize_untrained(
+  name: str,
+  document: Document,
+  references: Mapping[str, Reference],
+  level: str,
+  word_budget: float,
+  eligible: Sequence[int],
+) -> Pieces:
+  """What an untrained system makes of a document at one level.
+
+  Args:
+    name: of `systems.SYSTEMS`, but none of `systems.TRAINED`.
+    document: what to summarise.
+    references: by level; only the oracle looks at them.
+    level: of `LEVELS`.
+    word_budget: see `baselines.extract`.
+    eligible: the sections that get a piece at the section level.
+  """
+  if name == "oracle":
+    return oracle_summary(document, references, level, eligible)
+  scorer = extractors.random_scorer(document.id) if name == "random" else _SCORERS[name]
+  return extract(scorer, document, level, word_budget, eligible)
+
+
+def make_pair(
+  document: Document, source: Source, reference: Reference, pieces: Mapping[str, Pieces]
+) -> SummaryPair:
+  """Puts what the systems made of a document at one level beside its reference.
+
+  At the section level also without the pieces of filler sections.
+
+  Args:
+    document: what was summarised.
+    source: of the document, for the measures of the texts.
+    reference: at the level.
+    pieces: by system, one for each eligible section at the section level.
+  """
+  systems = {name: join_sentences(own) for name, own in pieces.items()}
+  measures = {name: measure(source, text, reference.text) for name, text in systems.items()}
+  fillers = [piece.filler for piece in reference.pieces]
+  reference_without = systems_without = None
+  if any(fillers):
+    # Piece j of a system belongs to eligible section j; a piece beyond them to none.
+    keep = lambda own: [p for j, p in enumerate(own) if j >= len(fillers) or not fillers[j]]
+    reference_without = reference.text_without_fillers
+    systems_without = {name: join_sentences(keep(own)) for name, own in pieces.items()}
+  return SummaryPair(
+    document.id,
+    reference.level,
+    reference.text,
+    reference.kind,
+    systems,
+    reference_without_fillers=reference_without,
+    systems_without_fillers=systems_without,
+    measures=measures,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """Compares untrained systems on the documents of a corpus.
+
+  Attributes:
+    corpus: parses records.
+    systems: names, in the order of the results.
+    word_budgets: by level.
+  """
+
+  corpus: Corpus
+  systems: tuple[str, ...]
+  word_budgets: Mapping[str, float]
+
+  def compare(
+    self, records: Sequence[Record]
+  ) -> tuple[list[list[SummaryPair]], list[tuple[str, str]]]:
+    """Lets every system summarise every document at every level that has a reference.
+
+    Returns:
+      The pairs of each well-formed document; (where, reason) of every malformed one.
+    """
+    compared, malformed = [], []
+    for record in records:
+      try:
+        document = self.corpus.parse(record)
+      except ValueError as error:
+        malformed.append((record.where, str(error)))
+        continue
+      compared.append(self._compare_document(document))
+    return compared, malformed
+
+  def _compare_document(self, document: Document) -> list[SummaryPair]:
+    references = make_references(document)
+    eligible = eligible_sections(document)
+    source = Source.of_document(document)
+    pairs = []
+    for level, reference in references.items():
+      pieces = {
+        name: summarize_untrained(
+          name, document, references, level, self.word_budgets[level], eligible
+        )
+        for name in self.systems
+      }
+      pairs.append(make_pair(document, source, reference, pieces))
+    return pairs
+
+
+def count_reference_words(corpus: Corpus, records: Sequence[Record]) -> list[dict[str, int]]:
+  """Words of the references of every well-formed document, by level."""
+  counts = []
+  for record in records:
+    try:
+      references = make_references(corpus.parse(record))
+    except ValueError:
+      continue  # told when the documents are compared, or not part of the comparison
+    counts.append({level: len(r.text.split()) for level, r in references.items()})
+  return counts

@@ -1,0 +1,99 @@
+"""Names of systems, and what the untrained ones make of a document."""
+
+import dataclasses
+import subprocess
+import sys
+
+from absl.testing import absltest, parameterized
+
+from htmtl_jax.documents.references import Piece, Reference, eligible_sections, make_references
+from htmtl_jax.documents.synthetic import generate_document
+from htmtl_jax.errors import UserError
+from htmtl_jax.evaluation import baselines, systems, text_measures, untrained
+from htmtl_jax.evaluation.ranking import lexrank_scores
+from htmtl_jax.levels import LEVELS
+
+UNTRAINED = tuple(name for name in systems.SYSTEMS if name not in systems.TRAINED)
+
+
+class ParseTest(parameterized.TestCase):
+  def test_names_in_their_order(self):
+    self.assertEqual(systems.parse_systems("lsa, lead,oracle"), ("lsa", "lead", "oracle"))
+    self.assertEqual(
+      systems.parse_systems(None), ("htmtl", "htmtl_extractive", "lead", "lexrank", "oracle")
+    )
+
+  @parameterized.parameters(
+    ("lead,lexrnk", "unknown system 'lexrnk' in .* did you mean lexrank"),
+    ("htmtl_extract", "did you mean htmtl_extractive"),
+    ("zzz", "unknown system 'zzz' .*; there are lead, random"),
+    ("lead,,lsa", "unknown system ''"),
+    ("", "unknown system ''"),
+    ("lead,lsa,lead", "names lead twice"),
+  )
+  def test_wrong_names(self, text, pattern):
+    with self.assertRaisesRegex(UserError, pattern):
+      systems.parse_systems(text)
+
+  def test_which_need_a_run(self):
+    self.assertFalse(systems.needs_run(UNTRAINED))
+    self.assertTrue(systems.needs_run(("lead", "htmtl_extractive")))
+
+  def test_names_cost_nothing(self):
+    code = (
+      "import sys; from htmtl_jax.evaluation import systems; "
+      "sys.exit(any(name in sys.modules for name in ('jax', 'rouge_score', 'scipy')))"
+    )
+    self.assertEqual(subprocess.run([sys.executable, "-c", code], check=False).returncode, 0)
+
+
+class SummarizeTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.document = generate_document(3, "test", 0)
+    self.references = make_references(self.document)
+    self.eligible = eligible_sections(self.document)
+
+  def summarize(self, name, level, document=None):
+    return untrained.summarize_untrained(
+      name, document or self.document, self.references, level, 60, self.eligible
+    )
+
+  @parameterized.product(name=UNTRAINED, level=LEVELS)
+  def test_sentences_of_the_document(self, name, level):
+    pieces = self.summarize(name, level)
+    self.assertLen(pieces, len(self.eligible) if level == "section" else 1)
+    body = [place.text for place in baselines.body_places(self.document)]
+    self.assertContainsSubset([s for piece in pieces for s in piece], body)
+    self.assertTrue(any(pieces))
+    self.assertEqual(pieces, self.summarize(name, level))
+
+  def test_random_depends_on_the_document(self):
+    other = dataclasses.replace(self.document, id="another")
+    self.assertNotEqual(
+      self.summarize("random", "section"), self.summarize("random", "section", other)
+    )
+
+  def test_systems_differ_and_are_what_their_names_say(self):
+    pieces = {name: str(self.summarize(name, "paragraph")) for name in UNTRAINED}
+    self.assertLen(set(pieces.values()), len(UNTRAINED))
+    expected = baselines.extract(lexrank_scores, self.document, "paragraph", 60, self.eligible)
+    self.assertEqual(pieces["lexrank"], str(expected))
+
+  def test_a_pair_with_and_without_fillers(self):
+    reference = Reference(
+      "section",
+      "silver",
+      (Piece(("Yield fell.",), section=0), Piece(("Costs rose.",), section=1, filler=True)),
+    )
+    source = text_measures.Source("Yield fell.\nCosts rose.")
+    pieces = {"lead": [["Yield fell."], ["Costs rose."]], "extra": [[], ["Prices."], ["Yield."]]}
+    pair = untrained.make_pair(self.document, source, reference, pieces)
+    self.assertEqual(pair.systems, {"lead": "Yield fell.\nCosts rose.", "extra": "Prices.\nYield."})
+    self.assertEqual(pair.reference_without_fillers, "Yield fell.")
+    self.assertEqual(pair.systems_without_fillers, {"lead": "Yield fell.", "extra": "Yield."})
+    self.assertEqual(pair.measures["extra"]["novelty_1"], 0.5)
+
+
+if __name__ == "__main__":
+  absltest.main()
