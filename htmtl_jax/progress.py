@@ -98,12 +98,6 @@ class Progress:
     """Units done so far."""
     return self._count
 
-  def expect(self, total: int) -> None:
-    """Corrects the total, where it is known only once the work has begun."""
-    self._total = total
-    if self._bar is not None:
-      self._bar.total = total
-
   def skip(self, n: int) -> None:
     """Counts `n` units that were done before; like `initial`, they say nothing of the rate."""
     self._initial += n
