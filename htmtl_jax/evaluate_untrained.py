@@ -25,7 +25,7 @@ from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.publish import make_directory, score_and_publish
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.untrained import Comparison, count_reference_words
-from htmtl_jax.experiment import check_numbers
+from htmtl_jax.experiment import check_config
 from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
 
@@ -51,7 +51,7 @@ def run_untrained(config, workdir: str, systems: Sequence[str], split: str = "te
   Raises:
     UserError: for a corpus that cannot be read, or no document to evaluate on.
   """
-  check_numbers(config)
+  check_config(config)
   corpus = open_corpus(config.data)
   directory = make_directory(workdir, UNTRAINED_DIRECTORY)
   counts = Counter(record.split for record in corpus.records())
