@@ -12,7 +12,7 @@ from htmtl_jax.documents.parsers import latex_commands as commands
 from htmtl_jax.documents.parsers.latex_tokens import PARAGRAPH, Source
 from htmtl_jax.errors import UserError
 
-MAX_EXPANDED_TOKENS = 1_000_000  # of all macros of a paper together; a thesis has a tenth
+MAX_EXPANDED_TOKENS = 500_000  # of all macros of a paper together; a thesis has a tenth
 _MAX_ARGUMENT_TOKENS = 50_000
 _MAX_UNCLOSED = 20  # after so many unclosed arguments the rest may be a few tokens only
 _FEW_TOKENS = 50
