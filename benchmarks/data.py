@@ -22,7 +22,7 @@ import platform
 import time
 
 from htmtl_jax.config import get_frozen, load_config
-from htmtl_jax.data import packing
+from htmtl_jax.data import packing, placement
 from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.data.tokenize import Limits, tokenize_document
@@ -54,7 +54,7 @@ def time_stages(config, tokenizer, count: int) -> dict[str, float]:
   arrays = lap(
     "tokenise", lambda d, r: tokenize_document(d, tokenizer, limits, False, r), documents, made
   )
-  lap("measure", lambda a: packing.measure_document(a, bucket.geometry), arrays)
+  lap("measure", lambda a: placement.measure_document(a, bucket.geometry), arrays)
   lap("pack", lambda a: packing.pack_document(a, bucket), arrays)
   rates["all of preparation"] = 1 / sum(
     1 / rate for name, rate in rates.items() if name not in ("pack", "records")

@@ -14,12 +14,12 @@ import numpy as np
 from htmtl_jax.data.packing import (
   PieceIndex,
   blank_document,
-  fits,
   merge_pieces,
   pack_document,
   piece_of_input,
   stack_documents,
 )
+from htmtl_jax.data.placement import fits
 from htmtl_jax.data.tokenize import decode_summary
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.data.tokenizer import BOS_ID, NUM_STRUCTURE_IDS, Tokenizer

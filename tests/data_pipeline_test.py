@@ -10,7 +10,7 @@ from absl.testing import absltest
 import jax
 import numpy as np
 
-from htmtl_jax.data import packing, pipeline, shards
+from htmtl_jax.data import packing, pipeline, placement, shards
 from htmtl_jax.data.batches import BLANK
 from tests import data_shards_test, tiny
 
@@ -55,7 +55,7 @@ class PipelineTest(absltest.TestCase):
 
   def test_buckets_are_the_smallest_that_fit(self):
     for document, bucket in zip(self.documents, self.split.bucket_of):
-      fitting = [i for i, b in enumerate(BUCKETS) if packing.fits(document, b)]
+      fitting = [i for i, b in enumerate(BUCKETS) if placement.fits(document, b)]
       self.assertEqual(bucket, fitting[0] if fitting else len(BUCKETS) - 1)
     self.assertGreater(len(set(self.split.bucket_of)), 1)
 
@@ -125,7 +125,7 @@ class PipelineTest(absltest.TestCase):
     small = tuple(dataclasses.replace(b, sections=1) for b in BUCKETS)
     with self.assertLogs(level="WARNING") as logs:
       split = pipeline.PackedSplit(self.documents, small, 20)
-    expected = sum(not packing.fits(d, small[-1]) for d in self.documents)
+    expected = sum(not placement.fits(d, small[-1]) for d in self.documents)
     self.assertEqual(split.num_beyond, expected)
     self.assertGreater(expected, 0)
     self.assertIn(f"{expected} of 23 documents have more segments", logs.output[0])

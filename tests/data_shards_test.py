@@ -8,7 +8,7 @@ from absl.testing import absltest
 import numpy as np
 
 from htmtl_jax.data import record_format, shards
-from htmtl_jax.data.packing import measure_document
+from htmtl_jax.data.placement import measure_document
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.documents.synthetic import generate_corpus
 from tests import tiny

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from absl.testing import absltest
 import numpy as np
 
-from htmtl_jax.data.packing import choose_buckets
+from htmtl_jax.data.placement import choose_buckets
 from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.data.statistics import render_statistics
 from htmtl_jax.layout import LayoutConfig, make_buckets

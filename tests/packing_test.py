@@ -5,7 +5,7 @@ import dataclasses
 from absl.testing import absltest, parameterized
 import numpy as np
 
-from htmtl_jax.data import packing
+from htmtl_jax.data import packing, placement
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.data.tokenizer import BOS_ID, EOS_ID
 from htmtl_jax.layout import LayoutConfig, make_bucket, make_buckets
@@ -95,7 +95,7 @@ class PackingTest(parameterized.TestCase):
     for seed in range(40):
       shape = tiny.random_shape(rng, sections=5, paragraphs=5, sentences=7, tokens=25)
       document = tiny.make_document(shape, seed)
-      self.assertTrue(packing.fits(document, bucket))
+      self.assertTrue(placement.fits(document, bucket))
       self.assert_rebuilds(document, bucket)
 
   @parameterized.named_parameters(
@@ -107,18 +107,18 @@ class PackingTest(parameterized.TestCase):
   def test_extreme_documents_rebuild(self, shape):
     document = tiny.make_document(shape, 1)
     bucket = make_bucket(LayoutConfig(sentences_per_token_row=45.0, row_sentence_slots=43), 48, 100)
-    self.assertTrue(packing.fits(document, bucket))
+    self.assertTrue(placement.fits(document, bucket))
     self.assert_rebuilds(document, bucket)
 
   def test_pieces_are_as_equal_as_they_can_be(self):
-    lengths, parent = packing._split_lengths(np.array([25, 10, 1, 11]), 10)
+    lengths, parent = placement._split_lengths(np.array([25, 10, 1, 11]), 10)
     self.assertEqual(lengths.tolist(), [9, 8, 8, 10, 1, 6, 5])
     self.assertEqual(parent.tolist(), [0, 0, 0, 1, 2, 3, 3])
 
   def test_what_does_not_fit_is_cut_from_the_end_and_counted(self):
     document = tiny.make_document([(2, [[3, 24, 4], [9] * 4]), (1, [[8] * 5])] * 3, 0)
     bucket = tiny.BUCKET
-    self.assertFalse(packing.fits(document, bucket))
+    self.assertFalse(placement.fits(document, bucket))
     _, index, dropped = packing.pack_document(document, bucket)
     kept = int(index.sentence.max()) + 1
     self.assertGreater(kept, 3)
@@ -197,18 +197,18 @@ class PackingTest(parameterized.TestCase):
       document = tiny.make_document(
         tiny.random_shape(rng, sections=3, paragraphs=2, sentences=3, tokens=9), seed
       )
-      needs = packing.measure_document(document, buckets[0].geometry)
-      (choice,), (fits_any,) = packing.choose_buckets(needs[None], buckets)
+      needs = placement.measure_document(document, buckets[0].geometry)
+      (choice,), (fits_any,) = placement.choose_buckets(needs[None], buckets)
       chosen.append(choice)
-      fitting = [i for i, bucket in enumerate(buckets) if packing.fits(document, bucket)]
+      fitting = [i for i, bucket in enumerate(buckets) if placement.fits(document, bucket)]
       self.assertEqual(choice, fitting[0] if fitting else len(buckets) - 1)
       self.assertEqual(fits_any, bool(fitting))
-      self.assertTrue(all(packing.fits(document, buckets[i]) for i in fitting))
+      self.assertTrue(all(placement.fits(document, buckets[i]) for i in fitting))
     self.assertLen(set(chosen), 3)
     # Targets alone can need the larger bucket.
     document = tiny.make_document([(0, [[3]])], 0, target_lengths=(10, 20, 20))
-    needs = packing.measure_document(document, buckets[0].geometry)
-    self.assertEqual(packing.choose_buckets(needs[None], buckets)[0].tolist(), [2])
+    needs = placement.measure_document(document, buckets[0].geometry)
+    self.assertEqual(placement.choose_buckets(needs[None], buckets)[0].tolist(), [2])
 
   def test_rows_are_at_least_nine_tenths_full(self):
     # Sentence lengths as in papers: a mean of 27 pieces, a long tail, headings between.
@@ -227,7 +227,7 @@ class PackingTest(parameterized.TestCase):
         for _ in range(6)
       ]
       document = tiny.make_document(shape, seed)
-      rows = next(r for r in range(1, 100) if packing.fits(document, make_bucket(config, r, 100)))
+      rows = next(r for r in range(1, 100) if placement.fits(document, make_bucket(config, r, 100)))
       filled.append(document.sentence_lengths.sum() / (rows * config.row_tokens))
     self.assertGreater(np.mean(filled), 0.9)
 

@@ -21,11 +21,10 @@ from htmtl_jax.data.batches import BLANK, BatchPlan, evaluation_batches
 from htmtl_jax.data.packing import (
   PieceIndex,
   blank_document,
-  choose_buckets,
-  measure_document,
   pack_document,
   stack_documents,
 )
+from htmtl_jax.data.placement import choose_buckets, measure_document
 from htmtl_jax.data.shards import ShardedSplit
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.layout import Batch, Bucket, Geometry

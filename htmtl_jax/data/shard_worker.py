@@ -18,7 +18,7 @@ import threading
 import numpy as np
 
 from htmtl_jax.data import shards
-from htmtl_jax.data.packing import measure_document
+from htmtl_jax.data.placement import measure_document
 from htmtl_jax.data.tokenize import Limits, tokenize_document
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.data.tokenizer import Tokenizer

@@ -43,7 +43,7 @@ COLUMNS = {
   "reference_kind": (len(LEVELS),),  # 0 none, 1 silver, 2 gold
   "reference_words": (len(LEVELS),),  # of the whole reference
   "fillers": (len(LEVELS),),  # pieces that are fillers
-  "needs": (5,),  # `packing.measure_document` under the preparation's geometry
+  "needs": (5,),  # `placement.measure_document` under the preparation's geometry
 }
 
 

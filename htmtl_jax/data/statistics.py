@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from htmtl_jax.data.packing import choose_buckets
+from htmtl_jax.data.placement import choose_buckets
 from htmtl_jax.layout import Bucket
 from htmtl_jax.levels import LEVELS
 
