@@ -1,0 +1,158 @@
+"""Headless Chromium for tests of HTML pages: opens files, records what a page does.
+
+A test of a page takes the browser of this module and ends with `assert_quiet`:
+
+    class PageTest(browser.BrowserTestCase):
+      def test_it(self):
+        page = self.open(path)                  # a Playwright page
+        page.keyboard.press("Tab")
+        self.assert_quiet(page)                 # no request, error, dialog or violation
+
+The browser is one that is installed: `HTMTL_CHROMIUM`, else chromium, chromium-browser,
+google-chrome or chrome on the PATH. Nothing is downloaded. Without one, tests are skipped.
+"""
+
+import atexit
+import functools
+import os
+import pathlib
+import shutil
+import tempfile
+
+from absl.testing import parameterized
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+DESKTOP = (1440, 900)
+PHONE = (360, 740)
+
+# Runs before any script of the page: violations of the policy are otherwise only printed.
+_RECORD = """
+window.htmtlViolations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.htmtlViolations.push(event.violatedDirective + " " + event.blockedURI + " " + event.sample);
+});
+"""
+
+
+def find_chromium() -> str | None:
+  """The path of a browser, or None."""
+  named = os.environ.get("HTMTL_CHROMIUM")
+  if named:
+    return shutil.which(named)
+  return next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+@functools.cache
+def _start(executable: str):
+  """One browser for the whole process: starting takes a second."""
+  from playwright.sync_api import sync_playwright
+
+  playwright = sync_playwright().start()
+  arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+  browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+
+  def stop():
+    browser.close()
+    playwright.stop()
+
+  atexit.register(stop)
+  return browser
+
+
+class BrowserTestCase(parameterized.TestCase):
+  """Opens pages, and knows what they did besides showing."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    pytest.importorskip("playwright", reason="playwright is not installed (launch/env.sh test)")
+    executable = find_chromium()
+    if executable is None:
+      pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the PATH; set HTMTL_CHROMIUM")
+    cls.browser = _start(executable)
+
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    self._observed = {}
+
+  def open(
+    self,
+    path: pathlib.Path | str,
+    size: tuple[int, int] = DESKTOP,
+    dark: bool = False,
+    javascript: bool = True,
+    touch: bool = False,
+    fragment: str = "",
+  ):
+    """Opens a file in a fresh profile; returns the Playwright page.
+
+    Args:
+      path: of an HTML file.
+      size: width and height in CSS pixels.
+      dark: prefer the dark colour scheme.
+      javascript: whether scripts run.
+      touch: a touch screen without a mouse.
+      fragment: after "#" in the address.
+    """
+    context = self.browser.new_context(
+      viewport={"width": size[0], "height": size[1]},
+      color_scheme="dark" if dark else "light",
+      reduced_motion="reduce",  # scrolling is done when the call returns
+      java_script_enabled=javascript,
+      has_touch=touch,
+      is_mobile=touch,
+      accept_downloads=True,
+    )
+    self.addCleanup(context.close)
+    if javascript:
+      context.add_init_script(_RECORD)
+    page = context.new_page()
+    address = pathlib.Path(path).resolve().as_uri() + (f"#{fragment}" if fragment else "")
+    seen = self._observed[page] = {"requests": [], "dialogs": [], "console": [], "errors": []}
+    page.on("request", lambda request: seen["requests"].append(request.url))
+    page.on("console", lambda message: seen["console"].append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: seen["errors"].append(str(error)))
+
+    def dismiss(dialog):
+      seen["dialogs"].append(dialog.message)
+      dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    page.goto(address)
+    return page
+
+  def requests(self, page) -> list[str]:
+    """What the page asked for, without itself and without what is in it (`data:`, `blob:`)."""
+    own = page.url.partition("#")[0]
+    return [
+      url
+      for url in self._observed[page]["requests"]
+      if url.partition("#")[0] != own and not url.startswith(("data:", "blob:"))
+    ]
+
+  def assert_quiet(self, page) -> None:
+    """Nothing requested, no error, no message, no dialog, nothing that the policy had to stop."""
+    seen = self._observed[page]
+    self.assertEqual(self.requests(page), [])
+    for kind in ("dialogs", "console", "errors"):
+      self.assertEqual(seen[kind], [], kind)
+    self.assertEqual(page.evaluate("window.htmtlViolations ?? []"), [])
+
+  def assert_no_sideways_scroll(self, page) -> None:
+    """The page is as wide as the window: nothing to scroll to the side."""
+    wide = page.evaluate(
+      """() => {
+        const width = document.documentElement.clientWidth;
+        return [...document.querySelectorAll("body *")]
+          .filter((e) => e.getBoundingClientRect().right > width + 1 && e.checkVisibility()
+                         && !e.closest(".scroll, .visually-hidden, .skip"))
+          .map((e) => e.tagName + "." + e.className);
+      }"""
+    )
+    widths = page.evaluate(
+      "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    self.assertEqual(wide[:5], [])
+    self.assertLessEqual(widths[0], widths[1])
