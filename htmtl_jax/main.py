@@ -308,9 +308,7 @@ def _make_flags() -> flags.FlagValues:
   return values
 
 
-def _split_overrides(
-  argv: Sequence[str], section: str = "config"
-) -> tuple[list[str], list[str]]:
+def _split_overrides(argv: Sequence[str], section: str = "config") -> tuple[list[str], list[str]]:
   """Separates `--config.a.b=v` and `--config.a.b v` from the other arguments.
 
   Done before absl parses, since absl knows flags only, not the keys of a config.

@@ -72,7 +72,9 @@ def run_simulate(study: str, output: str, overrides: Sequence[str] = ()) -> dict
   qualities = true_qualities(settings.simulation, list(key["systems"]))
   listed = ", ".join(f"{name} {quality:+.2f}" for name, quality in qualities.items())
   print(SIMULATED_NOTE)
-  print(f"{plural(len(files), 'rater')}, {settings.simulation.careless} careless; qualities {listed}")
+  print(
+    f"{plural(len(files), 'rater')}, {settings.simulation.careless} careless; qualities {listed}"
+  )
   print(f"answers: {output}")
   return files
 

@@ -38,9 +38,7 @@ def alpha(units: np.ndarray, scale: str) -> float | None:
   values = pairable[~np.isnan(pairable)]
   if len(np.unique(values)) < 2:
     return None
-  triples = [
-    (r, u, pairable[u, r]) for u, r in zip(*np.nonzero(~np.isnan(pairable)))
-  ]
+  triples = [(r, u, pairable[u, r]) for u, r in zip(*np.nonzero(~np.isnan(pairable)))]
   return float(AnnotationTask(triples, distance=_make_distance(values, scale)).alpha())
 
 

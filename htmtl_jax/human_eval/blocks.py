@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any
 
-from htmtl_jax.human_eval.text import plural
+from htmtl_jax.human_eval.text import bounds, interval, p_value, percent, plural, score, signed
 from htmtl_jax.human_eval.wording import LEVEL_NAMES, TASK_NAMES
 
 SIMULATED = (
@@ -53,37 +53,6 @@ class Block:
   source: Any = None
 
 
-# ----------------------------------------------------------------------- numbers
-
-
-def _p(value: float) -> str:
-  return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _score(value: float | None, task: str) -> str:
-  if value is None:
-    return "-"
-  return f"{100.0 * value:.1f}%" if task == "pairwise" else f"{value:.2f}"
-
-
-def _signed(value: float | None) -> str:
-  return "-" if value is None else f"{value:+.2f}"
-
-
-def _range(low: float | None, high: float | None, show) -> str:
-  return "" if low is None or high is None else f" [{show(low)}, {show(high)}]"
-
-
-def interval(own: Mapping[str, Any], task: str) -> str:
-  """A mean with its interval."""
-  show = lambda value: _score(value, task)
-  return show(own["mean"]) + _range(own["low"], own["high"], show)
-
-
-def _percent(value: float | None) -> str:
-  return "-" if value is None else f"{value:.0%}"
-
-
 # ------------------------------------------------------------------------ blocks
 
 
@@ -91,13 +60,18 @@ def make_blocks(report: Mapping[str, Any]) -> list[Block]:
   """The whole report, in order."""
   blocks = [
     Block("study", "The study", 1, list(_study_lines(report))),
-    Block("findings", "What was found", 1, list(_findings(report))),
+    _findings_block(report),
     _raters_block(report),
   ]
   for table in report["tables"]:
     blocks += _family_blocks(table, report)
-  blocks += [_power_block(table) for table in report["tables"] if table["power"]]
+  blocks += _power_blocks(report)
   blocks.append(Block("notes", "How to read this", 1, list(_notes(report))))
+  if report["simulated"]:
+    blocks = [
+      dataclasses.replace(block, title=f"{block.title} (simulated)") if block.grid else block
+      for block in blocks
+    ]
   return blocks
 
 
@@ -112,9 +86,11 @@ def _study_lines(report: Mapping[str, Any]) -> Iterator[str]:
   )
   yield "Systems: " + ", ".join(report["systems"]) + "."
   shown = {"text": "the paper's text", "abstract": "its abstract", "reference": "the reference"}
-  yield "Raters saw " + (
-    ", ".join(shown[name] for name in design["show"]) or "the summaries only"
-  ) + "."
+  yield (
+    "Raters saw "
+    + (", ".join(shown[name] for name in design["show"]) or "the summaries only")
+    + "."
+  )
   if report["excluded"]:
     yield f"Left out of everything below: {', '.join(report['excluded'])}."
   if report.get("changed"):
@@ -129,36 +105,39 @@ def _family_title(table: Mapping[str, Any]) -> str:
   return title[0].upper() + title[1:]
 
 
-def _findings(report: Mapping[str, Any]) -> Iterator[str]:
+def _findings_block(report: Mapping[str, Any]) -> Block:
   """What is significant, and whether it is so without any one rater."""
-  found = False
-  for table in report["tables"]:
-    for own in table["criteria"]:
-      for row in own["comparisons"]:
-        if row["significant"]:
-          found = True
-          yield f"{_family_title(table)}, {own['criterion']}. {_finding(row, table['task'])}"
-  if not found:
-    yield "No comparison is significant. That is no proof that systems are equal: see the power."
+  rows = [
+    (_family_title(table), own["criterion"], *_finding(row, table["task"]))
+    for table in report["tables"]
+    for own in table["criteria"]
+    for row in own["comparisons"]
+    if row["significant"]
+  ]
+  total = sum(table["conclusions"]["all"] for table in report["tables"])
+  text = [f"{len(rows)} of {plural(total, 'comparison')} significant."]
+  if len(rows) < total:
+    text.append("The others show no difference, which is no proof that there is none: see Power.")
+  header = ("judged", "by", "better", "worse", "difference", "p (Holm)", "without any one rater")
+  return Block(
+    "findings", "What was found", 1, text, Grid(header, rows, frozenset({1, 2, 3, 6})), None
+  )
 
 
-def _finding(row: Mapping[str, Any], task: str) -> str:
+def _finding(row: Mapping[str, Any], task: str) -> tuple[str, str, str, str, str]:
   better, worse = (row["a"], row["b"]) if row["difference"] > 0 else (row["b"], row["a"])
   sign = 1.0 if row["difference"] > 0 else -1.0
-  values = [sign * value for value in (row["difference"], row["low"], row["high"])]
-  mean, (low, high) = values[0], sorted(values[1:])
-  if task == "pairwise":
+  mean = sign * row["difference"]
+  low, high = sorted((sign * row["low"], sign * row["high"]))
+  show = signed
+  if task == "pairwise":  # as the win rate of the better
     mean, low, high = ((value + 1.0) / 2.0 for value in (mean, low, high))
-  show = (lambda value: _score(value, task)) if task == "pairwise" else _signed
-  name = {"pairwise": "win rate", "best_worst": "best - worst", "likert": "rating"}[task]
-  robust = row.get("leave_one_out", {"holds": None, "changes": {}})
-  tail = {None: "", True: "; holds without any one rater"}.get(
-    robust["holds"], f"; not without {' or without '.join(robust['changes'])}"
-  )
-  return (
-    f"{better} is better than {worse}: {name} {show(mean)}{_range(low, high, show)}, "
-    f"p (Holm) {_p(row['p_holm'])}{tail}."
-  )
+    show = lambda value: score(value, task)
+  left_out = row.get("leave_one_out")
+  robust = "-"
+  if left_out:
+    robust = "holds" if left_out["holds"] else f"not without {', '.join(left_out['changes'])}"
+  return better, worse, show(mean) + bounds(low, high, show), p_value(row["p_holm"]), robust
 
 
 def _raters_block(report: Mapping[str, Any]) -> Block:
@@ -171,9 +150,9 @@ def _raters_block(report: Mapping[str, Any]) -> Block:
         f"{own['answered']} of {own['questions']}",
         str(own["skipped"]),
         seconds,
-        f"{_percent(own['attention'])} of {own['checks']}",
-        _percent(own["chance"]),
-        _percent(own["first"]),
+        f"{percent(own['attention'])} of {own['checks']}",
+        percent(own["chance"]),
+        percent(own["first"]),
         "; ".join(own["flags"]) or "none",
       )
     )
@@ -198,7 +177,7 @@ def _family_blocks(table: Mapping[str, Any], report: Mapping[str, Any]) -> list[
     + (
       ""
       if conclusions["hold"] is None
-      else f"; {conclusions['hold']} of {conclusions['all']} conclusions hold whichever rater is left out"
+      else f"; {conclusions['hold']} of {conclusions['all']} conclusions hold without any one rater"
     )
     + "."
   ]
@@ -226,9 +205,9 @@ def _agreement(own: Mapping[str, Any]) -> str:
   if own["alpha"] is None:
     why = "no text has two judgments" if not own["units"] else "all judgments are equal"
     return f"Agreement: alpha is not defined, {why}{equal}."
-  bounds = _range(own["low"], own["high"], lambda value: f"{value:.2f}")
+  around = bounds(own["low"], own["high"], lambda value: f"{value:.2f}")
   return (
-    f"Agreement: Krippendorff's alpha ({own['scale']}) {own['alpha']:.2f}{bounds} on "
+    f"Agreement: Krippendorff's alpha ({own['scale']}) {own['alpha']:.2f}{around} on "
     f"{own['units']} units{equal}."
   )
 
@@ -239,19 +218,18 @@ def _scores_grid(own: Mapping[str, Any], task: str) -> Grid:
   if task == "likert":
     header = ("system", name, "1", "2", "3", "4", "5")
     rows = [
-      (system, interval(score, task), *map(str, score["counts"])) for system, score in order
+      (system, interval(own_score, task), *map(str, own_score["counts"]))
+      for system, own_score in order
     ]
   elif task == "best_worst":
     header = ("system", name, "best", "worst", "shown")
     rows = [
       (
         system,
-        interval(score, task),
-        str(score["best"]),
-        str(score["worst"]),
-        str(score["shown"]),
+        interval(own_score, task),
+        *(str(own_score[name]) for name in ("best", "worst", "shown")),
       )
-      for system, score in order
+      for system, own_score in order
     ]
   else:
     header = ("system", name, "strength", "best in")
@@ -259,12 +237,12 @@ def _scores_grid(own: Mapping[str, Any], task: str) -> Grid:
     rows = [
       (
         system,
-        interval(score, task),
-        _signed(strengths[system]["mean"])
-        + _range(strengths[system]["low"], strengths[system]["high"], _signed),
-        _percent(strengths[system]["first"]),
+        interval(own_score, task),
+        signed(strengths[system]["mean"])
+        + bounds(strengths[system]["low"], strengths[system]["high"], signed),
+        percent(strengths[system]["first"]),
       )
-      for system, score in order
+      for system, own_score in order
     ]
   return Grid(header, rows)
 
@@ -292,8 +270,8 @@ def _comparison_grid(own: Mapping[str, Any], task: str) -> Grid:
         interval(pair["win_rate"], task),
       ]
     else:
-      cells.append(_signed(row["difference"]) + _range(row["low"], row["high"], _signed))
-    cells += [_p(row["p"]), _p(row["p_holm"]), _verdict(row)]
+      cells.append(signed(row["difference"]) + bounds(row["low"], row["high"], signed))
+    cells += [p_value(row["p"]), p_value(row["p_holm"]), _verdict(row)]
     if robust:
       left = row["leave_one_out"]
       cells.append("holds" if left["holds"] else "changes")
@@ -319,36 +297,49 @@ def _changes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
       return
 
 
-def _power_block(table: Mapping[str, Any]) -> Block:
-  power, task = table["power"], table["task"]
-  counts = list(power["rows"][0]["needed"]) if power["rows"] else []
-  header = (
-    "win rate" if task == "pairwise" else "difference",
-    f"power here ({plural(power['documents'], 'document')}, {plural(power['raters'], 'rater')} each)",
-    *(f"documents, {plural(int(count), 'rater')}" for count in counts),
-  )
-  rows = [
-    (
-      f"{row['effect']:.0%}" if task == "pairwise" else f"{row['effect']:g}",
-      f"{row['power']:.0%}",
-      *("over 1,000" if n is None else f"{n:,}" for n in row["needed"].values()),
+def _power_blocks(report: Mapping[str, Any]) -> Iterator[Block]:
+  tables = [table for table in report["tables"] if table["power"] and table["power"]["rows"]]
+  if tables:
+    yield Block(
+      "power",
+      "Power",
+      1,
+      [
+        "Documents that a study needs to find a difference with 80% power, in one comparison that "
+        "was planned, by the number of raters who judge each document; and the power of this study. "
+        "Simulated from the spread of the answers above."
+      ],
     )
-    for row in power["rows"]
-  ]
-  text = [
-    "Documents needed to find a difference with 80% power in one planned comparison, each judged by "
-    "so many raters; simulated from the spread of these answers (variance between documents "
-    f"{power['between']:.2f}, between judgments of the same document {power['within']:.2f}"
-    + (f", ties {power['ties']:.0%})." if task == "pairwise" else ").")
-  ]
-  return Block("power", f"Power. {_family_title(table)}", 1, text, Grid(header, rows), table)
+  for table in tables:
+    power, task = table["power"], table["task"]
+    spread = (
+      f"Variance of a difference between documents {power['between']:.2f}, between judgments of "
+      f"the same document {power['within']:.2f}"
+    )
+    if task == "pairwise":
+      spread += f"; ties {power['ties']:.0%}"
+    counts = power["rows"][0]["needed"]
+    header = (
+      "win rate" if task == "pairwise" else "difference",
+      f"power here ({plural(power['documents'], 'document')}, {plural(power['raters'], 'rater')})",
+      *(f"documents for {plural(int(count), 'rater')}" for count in counts),
+    )
+    rows = [
+      (
+        f"{row['effect']:.0%}" if task == "pairwise" else f"{row['effect']:g}",
+        f"{row['power']:.0%}",
+        *("over 1,000" if n is None else f"{n:,}" for n in row["needed"].values()),
+      )
+      for row in power["rows"]
+    ]
+    yield Block("needed", _family_title(table), 2, [spread + "."], Grid(header, rows), table)
 
 
 def _notes(report: Mapping[str, Any]) -> Iterator[str]:
   a = report["settings"]["analysis"]
   yield (
-    f"Intervals are {a['confidence']:.0%} bootstrap intervals over documents ({a['samples']:,} resamples, "
-    f"seed {a['seed']}), with the raters as they are: they tell about other papers, not about other "
+    f"Intervals are {a['confidence']:.0%} bootstrap intervals over documents "
+    f"({a['samples']:,} resamples, seed {a['seed']}), with the raters as they are: they tell about other papers, not about other "
     "raters. Leaving raters out tells about those, as far as so few can."
   )
   yield (
@@ -357,7 +348,8 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
     "resamples in which the system is the strongest."
   )
   yield (
-    "Comparisons that show no difference do not show that there is none: see the power tables."
+    "Holm's correction keeps the chance of any false claim in one level and task at most at "
+    f"{a['alpha']}. Whoever draws on several of them should count that in."
   )
   if report["simulated"]:
     yield SIMULATED

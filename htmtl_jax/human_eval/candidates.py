@@ -9,7 +9,14 @@ import dataclasses
 import os
 
 from htmtl_jax.errors import UserError
-from htmtl_jax.evaluation.comparison import CEILINGS, Row, Run, check_comparable, make_rows, name_runs
+from htmtl_jax.evaluation.comparison import (
+  CEILINGS,
+  Row,
+  Run,
+  check_comparable,
+  make_rows,
+  name_runs,
+)
 from htmtl_jax.evaluation.saved import (
   find_evaluation,
   read_evaluation,

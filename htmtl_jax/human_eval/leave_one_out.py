@@ -38,9 +38,7 @@ def leave_one_out(
   left_out = [((name,), name) for name in raters]
   if len(together) > 1 and len(together) < len(raters):
     left_out.append((tuple(together), " and ".join(together)))
-  found = [
-    [{"holds": True, "changes": {}, "without": {}} for _ in rows] for rows in compared
-  ]
+  found = [[{"holds": True, "changes": {}, "without": {}} for _ in rows] for rows in compared]
   for names, label in left_out:
     places = [raters.index(name) for name in names]
     values = [differences(table.without(places))[1] for table in tables]

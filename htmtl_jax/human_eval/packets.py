@@ -53,9 +53,7 @@ def make_packet(
       for level in design.levels
     },
     "scales": wording.scales(design.criteria) if "likert" in design.tasks else [],
-    "compare_by": [
-      {"name": name, **wording.compare_questions(name)} for name in design.compare_by
-    ],
+    "compare_by": [{"name": name, **wording.compare_questions(name)} for name in design.compare_by],
     "documents": {alias: _show_paper(design, papers.get(d)) for d, alias in aliases.items()},
     "questions": [_show_question(q, aliases[q.document], design, candidates) for q in questions],
   }

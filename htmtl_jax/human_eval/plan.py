@@ -16,8 +16,8 @@ import dataclasses
 import itertools
 import random
 
-from htmtl_jax.human_eval.settings import MAX_TEXTS, Design
 from htmtl_jax.errors import UserError
+from htmtl_jax.human_eval.settings import MAX_TEXTS, Design
 
 LABELS = "ABCDEFGH"
 

@@ -204,7 +204,7 @@ def _analysis(study: Study) -> list[str]:
     f"- Tests: Wilcoxon signed-rank by document, two-sided, alpha {a.alpha}, Holm's correction over all "
     "comparisons of a level and task.",
     "- Agreement: Krippendorff's alpha, ordinal for ratings, nominal for comparisons.",
-    f"- Attention: raters who answer less than {a.attention:.0%} of the repeated questions alike, or not "
-    "more than chance would, are flagged; none is dropped for it.",
+    f"- Attention: raters who answer less than {a.attention:.0%} of the repeated questions alike, or "
+    "not more than chance would, are flagged; none is dropped for it.",
     "- Left out from the start: " + (", ".join(a.exclude) if a.exclude else "nobody") + ".",
   ]

@@ -65,9 +65,7 @@ def describe_raters(
   return found
 
 
-def _letters(
-  questions: Mapping[str, Any], one: Returned
-) -> dict[tuple[str, str], Counter]:
+def _letters(questions: Mapping[str, Any], one: Returned) -> dict[tuple[str, str], Counter]:
   """How often a rater gave each answer, by (task, criterion): letters, pairs, points."""
   counts: dict[tuple[str, str], Counter] = {}
   for name, answer in one.answers.items():
@@ -92,9 +90,7 @@ def _likeness(repeat: Repeat) -> float:
   """Of the two answers, 0 to 1."""
   if repeat.task == "likert":
     return _likert_likeness(repeat)
-  return float(
-    np.mean([_alike(repeat, repeat.first[c], repeat.second[c]) for c in repeat.first])
-  )
+  return float(np.mean([_alike(repeat, repeat.first[c], repeat.second[c]) for c in repeat.first]))
 
 
 def _likert_likeness(repeat: Repeat) -> float:
@@ -126,9 +122,7 @@ def _chance(repeat: Repeat, letters: Mapping[tuple[str, str], Counter]) -> float
   """The likeness to expect of answers that are drawn from a rater's own, without reading."""
   if repeat.task == "likert":
     criteria = next(iter(repeat.first.values()))
-    each = [
-      _expect(letters[repeat.task, c], lambda x, y: float(abs(x - y) <= 1)) for c in criteria
-    ]
+    each = [_expect(letters[repeat.task, c], lambda x, y: float(abs(x - y) <= 1)) for c in criteria]
     return float(np.mean(each))
   known = set(repeat.first_systems)
   each = []

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from htmtl_jax.human_eval.blocks import SCORE_NAMES, SIMULATED, Block, interval, make_blocks
+from htmtl_jax.human_eval.blocks import SCORE_NAMES, SIMULATED, Block, make_blocks
+from htmtl_jax.human_eval.text import interval
 from htmtl_jax.reports.page import render_page
 
 
@@ -19,9 +20,7 @@ def render_report(report: Mapping[str, Any]) -> str:
     "simulated": SIMULATED if report["simulated"] else "",
     "parts": [_part(block, blocks) for block in blocks if block.depth == 1],
   }
-  return render_page(
-    "study_report.html", title, context=context, styles=("study_report.css",)
-  )
+  return render_page("study_report.html", title, context=context, styles=("study_report.css",))
 
 
 def _part(block: Block, blocks: list[Block]) -> dict[str, Any]:

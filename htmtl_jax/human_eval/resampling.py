@@ -32,9 +32,7 @@ def weighted_means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
   return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def percentile_interval(
-  statistics: np.ndarray, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
+def percentile_interval(statistics: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
   """Bounds of the percentile interval of resampled statistics [samples, ...].
 
   Resamples without a value (NaN) are left out.

@@ -110,9 +110,7 @@ def _pairwise(
     stacked = (np.stack(signed, axis=1) + 1.0) / 2.0
     judged = ~np.isnan(stacked)
     number = judged.sum(axis=1)
-    np.divide(
-      np.where(judged, stacked, 0.0).sum(axis=1), number, out=own[:, s], where=number > 0
-    )
+    np.divide(np.where(judged, stacked, 0.0).sum(axis=1), number, out=own[:, s], where=number > 0)
   overall = mean_interval(own, weights, confidence)
 
   places = [(systems.index(a), systems.index(b)) for a, b in table.columns]

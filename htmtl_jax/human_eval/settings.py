@@ -103,7 +103,7 @@ class Analysis:
   samples: int = 2000
   confidence: float = 0.95
   alpha: float = 0.05
-  attention: float = 0.7
+  attention: float = 0.6
   exclude: tuple[str, ...] = ()
   incomplete: str = "refuse"
   power_simulations: int = 500
@@ -279,17 +279,17 @@ def check_study(study: Study) -> None:
     ("simulation.careless", simulation.careless, 0, design.raters),
     *((f"analysis.power_raters[{i}]", n, 1, 99) for i, n in enumerate(analysis.power_raters)),
     *(
-      (f"analysis.{name}[{i}]", d, 0.01, 4.0)
-      for name in ("power_likert", "power_best_worst")
-      for i, d in enumerate(getattr(analysis, name))
+      (f"analysis.{key}[{i}]", d, 0.01, 4.0)
+      for key in ("power_likert", "power_best_worst")
+      for i, d in enumerate(getattr(analysis, key))
     ),
     *(
       (f"analysis.power_win_rates[{i}]", w, 0.501, 0.99)
       for i, w in enumerate(analysis.power_win_rates)
     ),
     *(
-      (f"simulation.{name}", getattr(simulation, name), 0.0, 10.0)
-      for name in ("document_spread", "noise", "leniency", "tie_width")
+      (f"simulation.{key}", getattr(simulation, key), 0.0, 10.0)
+      for key in ("document_spread", "noise", "leniency", "tie_width")
     ),
     ("simulation.first_bonus", simulation.first_bonus, -10.0, 10.0),
     *((f"simulation.qualities[{i}]", q, -10.0, 10.0) for i, q in enumerate(simulation.qualities)),

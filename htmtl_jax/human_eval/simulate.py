@@ -43,9 +43,7 @@ def true_qualities(simulation: Simulation, systems: list[str]) -> dict[str, floa
   return dict(zip(systems, given))
 
 
-def simulate_answers(
-  key: Mapping[str, Any], simulation: Simulation
-) -> dict[str, dict[str, Any]]:
+def simulate_answers(key: Mapping[str, Any], simulation: Simulation) -> dict[str, dict[str, Any]]:
   """Fills in all packets of a study.
 
   Args:
@@ -120,9 +118,7 @@ def _answer(question, design, texts, leniency, simulation, rng) -> dict[str, Any
   if question["task"] == "likert":
     felt = {c: _MIDDLE + leniency + feel() for c in design["criteria"]}
     return {
-      label: {
-        c: int(np.clip(np.rint(felt[c][k]), SCALE[0], SCALE[-1])) for c in design["criteria"]
-      }
+      label: {c: int(np.clip(np.rint(felt[c][k]), SCALE[0], SCALE[-1])) for c in design["criteria"]}
       for k, label in enumerate(labels)
     }
   value: dict[str, Any] = {}
