@@ -339,8 +339,9 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
   a = report["settings"]["analysis"]
   yield (
     f"Intervals are {a['confidence']:.0%} bootstrap intervals over documents "
-    f"({a['samples']:,} resamples, seed {a['seed']}), with the raters as they are: they tell about other papers, not about other "
-    "raters. Leaving raters out tells about those, as far as so few can."
+    f"({a['samples']:,} resamples, seed {a['seed']}), with the raters as they "
+    "are: they tell about other papers, not about other raters. Leaving raters out tells about "
+    "those, as far as so few can."
   )
   yield (
     "A document counts once, as the mean over its raters. A tie is half a win. Strengths are of "

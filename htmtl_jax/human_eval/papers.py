@@ -24,7 +24,7 @@ class Papers:
 
   def source_of(self, identifier: str) -> str:
     """The file of the corpus that holds the document, without ending; "" if that says nothing."""
-    name = os.path.basename(self.records[identifier].where.rpartition(":")[0])
+    name = os.path.basename(self.records[identifier].where.rpartition(", line ")[0])
     for suffix in SUFFIXES:
       if name.endswith(suffix):
         return name.removesuffix(suffix)

@@ -138,6 +138,11 @@ def describe_agreement(
   """Krippendorff's alpha with its interval, and the share of equal judgments."""
   scale = ORDINAL if table.task == "likert" else NOMINAL
   units, document_of = as_units(table.values, table.automatic)
+  count, equal = int(((~np.isnan(units)).sum(axis=1) >= 2).sum()), mean_agreement(units)
+  if table.task == "pairwise":
+    # Which system of a pair is called the first is ours to choose, so every comparison is
+    # taken both ways round; else agreement would depend on that.
+    units, document_of = np.concatenate([units, -units]), np.tile(document_of, 2)
   value = alpha(units, scale)
   low = high = None
   if value is not None:
@@ -148,6 +153,6 @@ def describe_agreement(
     "alpha": value,
     "low": low,
     "high": high,
-    "equal": mean_agreement(units),
-    "units": int(((~np.isnan(units)).sum(axis=1) >= 2).sum()),
+    "equal": equal,
+    "units": count,
   }
