@@ -68,6 +68,7 @@
         const [file] = input.files;
         if (!file) return;
         const wrong = study.load(await file.text());
+        input.value = ""; // so that the same name can be chosen once more
         problem.textContent = wrong;
         if (!wrong) goOn();
       },
