@@ -42,6 +42,10 @@ class SummaryPair:
       None scores the full `systems` against the shorter reference.
     measures: by system what `text_measures.measure` says of its text; None where the
       source is not at hand.
+    source: {"title", "words", "sentences"} of what was summarised, its body sentences
+      counted; None where it is not at hand.
+    places: which of the source's body sentences a system's text consists of, counted from
+      0, for systems that choose sentences; None where the source is not at hand.
   """
 
   id: str
@@ -52,6 +56,8 @@ class SummaryPair:
   reference_without_fillers: str | None = None
   systems_without_fillers: Mapping[str, str] | None = None
   measures: Mapping[str, Mapping[str, float | None]] | None = None
+  source: Mapping[str, Any] | None = None
+  places: Mapping[str, Sequence[int]] | None = None
 
 
 def _check_pairs(pairs: Sequence[SummaryPair]) -> dict[str, tuple[str, ...]]:
@@ -249,6 +255,8 @@ def write_results(
         "reference": pair.reference,
         "reference_kind": pair.reference_kind,
         "systems": dict(pair.systems),
+        **({} if pair.source is None else {"source": dict(pair.source)}),
+        **({} if pair.places is None else {"places": dict(pair.places)}),
       }
     )
     for pair in pairs

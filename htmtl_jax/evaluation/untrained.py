@@ -11,9 +11,18 @@ from htmtl_jax.documents.document import Document
 from htmtl_jax.documents.references import Reference, eligible_sections, make_references
 from htmtl_jax.documents.sources import Corpus, Record
 from htmtl_jax.evaluation import extractors
-from htmtl_jax.evaluation.baselines import UNTRAINED, Pieces, Scorer, extract, oracle_summary
+from htmtl_jax.evaluation.baselines import (
+  UNTRAINED,
+  Pieces,
+  Scorer,
+  body_places,
+  extract,
+  find_sentences,
+  oracle_summary,
+)
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.rouge import join_sentences
+from htmtl_jax.evaluation.systems import WRITERS
 from htmtl_jax.evaluation.text_measures import Source, measure
 
 _SCORERS: Mapping[str, Scorer] = {
@@ -63,6 +72,10 @@ def make_pair(
   """
   systems = {name: join_sentences(own) for name, own in pieces.items()}
   measures = {name: measure(source, text, reference.text) for name, text in systems.items()}
+  # A model may happen to write nothing but sentences of the source; that is not choosing.
+  places = {
+    name: find_sentences(document, own) for name, own in pieces.items() if name not in WRITERS
+  }
   fillers = [piece.filler for piece in reference.pieces]
   reference_without = systems_without = None
   if any(fillers):
@@ -79,6 +92,12 @@ def make_pair(
     reference_without_fillers=reference_without,
     systems_without_fillers=systems_without,
     measures=measures,
+    source={
+      "title": document.title,
+      "words": source.num_words,
+      "sentences": len(body_places(document)),
+    },
+    places={name: own for name, own in places.items() if own is not None},
   )
 
 
