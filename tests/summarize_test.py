@@ -15,7 +15,8 @@ from htmtl_jax.documents.document import Document, Section, iterate_sentences
 from htmtl_jax.experiment import make_experiment
 from htmtl_jax.inference import grow_bucket
 from htmtl_jax.levels import LEVELS
-from htmtl_jax.summarize import render_record, write_record
+from htmtl_jax.summarize import render_record
+from htmtl_jax.summary_record import write_record
 from tests import tiny_config
 
 PAPER = """\
@@ -47,6 +48,8 @@ FIELDS = (
   "extractive",
   "importance",
   "provenance",
+  "left_out",
+  "sentences_read",
   "truncated_tokens",
 )
 
@@ -64,7 +67,7 @@ class SummarizeTestCase(parameterized.TestCase):
     for level in ("sentence", "paragraph"):
       self.assertIsInstance(record["summaries"][level], str)
     for piece in record["summaries"]["section"]:
-      self.assertEqual(tuple(piece), ("heading", "text"))
+      self.assertEqual(tuple(piece), ("id", "heading", "text"))
 
     places = {place.sentence_id: place for place in iterate_sentences(document)}
     importance = record["importance"]
