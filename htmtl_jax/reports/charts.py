@@ -30,6 +30,7 @@ class Series:
     name: in the legend.
     x, y: [n]; a y that is not finite is a gap.
     low, high: [n] bounds of intervals, or None.
+    whiskers: whether intervals are drawn; they stand in the table in any case.
     style: of colour and marker.
     dashed: the line is, whatever the style's own dash.
     line: whether points are joined.
@@ -45,6 +46,7 @@ class Series:
   dashed: bool = False
   line: bool = True
   markers: bool = True
+  whiskers: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +109,8 @@ def line_chart(
   """
   drawing = svg.start_drawing(identifier, title, description, _PLOT_HEIGHT)
   bottom = _PLOT_HEIGHT - svg.BOTTOM
-  bounds = [v for s in series for v in (s.y, s.low, s.high) if v is not None]
+  bounds = [s.y for s in series]
+  bounds += [v for s in series if s.whiskers for v in (s.low, s.high) if v is not None]
   constant = [g.at for g in guides if g.kind == "horizontal"]
   to_x = svg.make_scale(
     x, np.concatenate([s.x for s in series]), svg.LEFT, svg.WIDTH - svg.RIGHT, nice=False
@@ -163,11 +166,12 @@ def _draw_guide(drawing, guide: Guide, to_x: Scale, to_y: Scale) -> None:
 
 
 def _draw_series(drawing, own: Series, x: Axis, y: Axis, to_x: Scale, to_y: Scale) -> None:
-  group = add(drawing, "g", class_=f"series {svg.style_class(own.style, own.dashed)}")
+  cloud = "" if own.line else " cloud"
+  group = add(drawing, "g", class_=f"series{cloud} {svg.style_class(own.style, own.dashed)}")
   points = [
     (to_x(a), to_y(b)) if np.isfinite(b) else None for a, b in zip(own.x, own.y, strict=True)
   ]
-  if own.low is not None and own.high is not None:
+  if own.whiskers and own.low is not None and own.high is not None:
     for point, low, high in zip(points, own.low, own.high, strict=True):
       if point is not None and np.isfinite(low) and np.isfinite(high):
         add(group, "path", class_="whisker", d=_vertical(point[0], to_y(low), to_y(high)))
@@ -266,7 +270,7 @@ def histogram_rows(
   caption: str = "",
   value_format=svg.format_percent,
 ) -> Markup:
-  """A histogram a row, all over the same bins and at the same scale.
+  """A histogram a row, all over the same bins, each as high as its row.
 
   Args:
     identifier, title, description, caption: see `line_chart`.
@@ -288,13 +292,14 @@ def histogram_rows(
     num_ticks=4,
   )
   svg.draw_x_axis(drawing, x, to_x, top, bottom)
-  highest = max([float(np.max(row.heights)) for row in rows if len(row.heights)] + [1e-12])
+  spans = [f"{x.format(float(a))} to {x.format(float(b))}" for a, b in zip(edges, edges[1:])]
   for i, row in enumerate(rows):
     floor = top + (i + 1) * _ROW_HEIGHT
     group = add(drawing, "g", class_=f"series {svg.style_class(row.style)}")
     _draw_name(group, row.name, floor - 6)
     add(group, "line", class_="base", x1=to_x.start, y1=floor, x2=to_x.end, y2=floor)
-    for left, right, value in zip(edges, edges[1:], row.heights):
+    highest = float(np.max(row.heights))
+    for k, (left, right, value) in enumerate(zip(edges, edges[1:], row.heights, strict=False)):
       if value <= 0:
         continue
       tall = float(value) / highest * (_ROW_HEIGHT - 5)
@@ -302,15 +307,13 @@ def histogram_rows(
       bar = add(
         group, "rect", class_="bar", x=x1 + 0.5, y=floor - tall, width=x2 - x1 - 1, height=tall
       )
-      span = f"{x.format(float(left))} to {x.format(float(right))}"
-      add(bar, "title", f"{row.name}, {span}: {value_format(float(value))}")
+      add(bar, "title", f"{row.name}, {spans[k]}: {value_format(float(value))}")
     if row.mark is not None:
       add(group, "path", class_="whisker", d=f"M{number(to_x(row.mark))},{number(floor)}v-35")
     if row.note:
       add(group, "text", row.note, class_="tick", x=svg.WIDTH - 4, y=floor - 6, text_anchor="end")
-  columns = ["", *(f"{x.format(float(a))} to {x.format(float(b))}" for a, b in zip(edges, edges[1:]))]
   table = [[row.name, *(value_format(float(v)) for v in row.heights)] for row in rows]
-  return svg.make_figure(identifier, title, drawing, columns, table, caption=caption)
+  return svg.make_figure(identifier, title, drawing, ["", *spans], table, caption=caption)
 
 
 def _draw_name(group, name: str, y: float) -> None:

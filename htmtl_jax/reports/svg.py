@@ -113,13 +113,16 @@ def make_scale(
     low = low if low > 0 else high / 10 if high > 0 else 1.0
     if high <= low * 1.001:
       low, high = low / 2, low * 2
+    margin = (high / low) ** 0.04  # marks at the ends are not cut
+    low, high = (
+      low if axis.low is not None else low / margin,
+      high if axis.high is not None else high * margin,
+    )
     return Scale(low, high, start, end, True, _log_ticks(low, high, num_ticks))
   if high - low <= 1e-12 * max(abs(low), abs(high), 1.0):
     margin = abs(low) / 2 or 1.0
     low, high = (low, low + 2 * margin) if axis.low is not None else (low - margin, high + margin)
-  from matplotlib.ticker import MaxNLocator  # here: a third of a second
-
-  ticks = MaxNLocator(nbins=num_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+  ticks = _locate_ticks(low, high, num_ticks)
   if nice:
     low = low if axis.low is not None else float(ticks[0])
     high = high if axis.high is not None else float(ticks[-1])
@@ -128,15 +131,24 @@ def make_scale(
   return Scale(low, high, start, end, False, tuple(inside))
 
 
+def _locate_ticks(low: float, high: float, num_ticks: int) -> np.ndarray:
+  """Round numbers from below `low` to above `high`."""
+  from matplotlib.ticker import MaxNLocator  # here: a third of a second
+
+  return MaxNLocator(nbins=num_ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+
+
 def _log_ticks(low: float, high: float, num_ticks: int) -> tuple[float, ...]:
-  """1, 2, 5, 10, ... as far as they fit, else powers of ten, else both ends."""
+  """1, 2, 5, 10, ... as far as they fit, else powers of ten; evenly spaced ones below a decade."""
+  if high < 5 * low:
+    return tuple(t for t in _locate_ticks(low, high, num_ticks) if low <= t <= high)
   powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
   for steps in ((1, 2, 5), (1, 3), (1,)):
     ticks = [s * 10.0**p for p in powers for s in steps]
     ticks = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
-    if 2 <= len(ticks) <= num_ticks + 2:
+    if len(ticks) <= num_ticks + 2:
       return tuple(ticks)
-  return tuple(ticks[:: -(-len(ticks) // num_ticks)]) if len(ticks) > 2 else (low, high)
+  return tuple(ticks[:: -(-len(ticks) // num_ticks)])
 
 
 def number(value: float) -> str:
