@@ -4,6 +4,7 @@ A trained run writes; without one there is still the LexRank extract, labelled a
 Both answer with the same record, which `summary_record.py` describes.
 """
 
+from collections.abc import Sequence
 import os
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from htmtl_jax.data.prepared import DEFAULT_WORD_BUDGETS
 from htmtl_jax.data.tokenize import tokenize_document
 from htmtl_jax.documents.document import Document, iterate_sentences
 from htmtl_jax.documents.parsers.files import read_papers
-from htmtl_jax.documents.references import eligible_sections
+from htmtl_jax.documents.references import MIN_SECTION_WORDS, eligible_sections
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.baselines import body_places, body_scores, extract
 from htmtl_jax.evaluation.ranking import lexrank_scores
@@ -22,7 +23,9 @@ from htmtl_jax.experiment import CHECKPOINTS, open_run
 from htmtl_jax.inference import Inference
 from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
-from htmtl_jax.summary_record import make_record, write_record
+from htmtl_jax.reports import document_report
+from htmtl_jax.reports.page import check_writable
+from htmtl_jax.summary_record import NOT_READ, make_record, write_record
 
 
 class Summarizer:
@@ -115,20 +118,20 @@ def run_summarize(
     config: in place of the run's saved one, or None.
     workdir: of a trained run; None or one without a checkpoint gives the LexRank extract.
     input_path: a file or a folder.
-    output_directory: gets one JSON file a document, if given.
+    output_directory: gets each document's record (ID.json) and report (ID.html), and a list
+      of the papers (index.html) if there are more than one.
     checkpoint: "best", "latest" or a step.
 
   Returns:
     The records, in order.
+
+  Raises:
+    UserError: nothing to read, a folder that cannot be written, or one with pages of
+      somebody else where the reports belong.
   """
   documents = read_papers(input_path)
   if output_directory:
-    try:  # now, not after the first paper
-      os.makedirs(output_directory, exist_ok=True)
-    except OSError as e:
-      raise UserError(
-        f"--output={output_directory} cannot be made ({e.strerror}); give a folder"
-      ) from e
+    _prepare_output(output_directory, documents)
   if workdir and _has_checkpoint(workdir):
     summarize = Summarizer(workdir, checkpoint, config).summarize
     print("compiling the model for the first paper, and for each larger size", file=sys.stderr)
@@ -153,11 +156,29 @@ def run_summarize(
       records.append(record)
       print(render_record(record), flush=True)
       if output_directory:
-        print(f"written: {write_record(record, output_directory)}\n")
+        print(f"written: {write_record(record, output_directory)}")
+        links = [document_report.LINK_TO_INDEX] if len(documents) > 1 else []
+        beside = document_report.author_summaries(document)
+        path = document_report.write_document_report(record, output_directory, beside, links)
+        print(f"report: {path}\n", flush=True)
       progress.update()
   if failures and not records:
     raise failures[0]
+  if output_directory and len(documents) > 1:
+    print(f"all reports: {document_report.write_index(records, output_directory)}")
   return records
+
+
+def _prepare_output(directory: str, documents: Sequence[Document]) -> None:
+  """Makes the folder, and sees that everything can be written, before anything takes time."""
+  try:
+    os.makedirs(directory, exist_ok=True)
+  except OSError as e:
+    raise UserError(f"--output={directory} cannot be made ({e.strerror}); give a folder") from e
+  for document in documents:
+    check_writable(document_report.report_path(document.id, directory))
+  if len(documents) > 1:
+    check_writable(os.path.join(directory, document_report.INDEX))
 
 
 def _has_checkpoint(workdir: str) -> bool:
@@ -183,6 +204,8 @@ def render_record(record: dict, width: int = 100) -> str:
       f"  {piece['heading'] or '(no heading)'}",
       wrap(piece["text"].replace("\n", " "), "    "),
     ]
+  if record["left_out"]:
+    lines.append(wrap(_describe_left_out(record["left_out"])))
   lines += ["", "Most important sentences of the paper, in its own words"]
   shares = {s["id"]: s["importance"] for s in record["importance"]["sentences"]}
   for sentence in record["extractive"]:
@@ -194,6 +217,18 @@ def render_record(record: dict, width: int = 100) -> str:
       "and were not read.",
     ]
   return "\n".join(lines) + "\n"
+
+
+def _describe_left_out(sections: Sequence[dict]) -> str:
+  """The sections that the digest does not speak of, by reason."""
+  names = {True: [], False: []}
+  for section in sections:
+    is_unread = section["reason"] == NOT_READ
+    name = section["heading"] or f"section {int(section['id'][1:]) + 1}"
+    names[is_unread].append(name if is_unread else f"{name} ({section['words']})")
+  reasons = [f"under {MIN_SECTION_WORDS} words: {', '.join(names[False])}"] * bool(names[False])
+  reasons += [f"not read: {', '.join(names[True])}"] * bool(names[True])
+  return f"(left out, {'; '.join(reasons)})"
 
 
 def _check_not_empty(document: Document) -> None:

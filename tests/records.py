@@ -51,7 +51,9 @@ def fake_record(document: Document, num_read: int | None = None, seed: int = 0) 
     importance,
     extract(body_scores(document, importance), document, "paragraph", 90, eligible),
     shares,
-    num_truncated=0 if num_read is None else 7 * (len(list(iterate_sentences(document))) - num_read),
+    num_truncated=0
+    if num_read is None
+    else 7 * (len(list(iterate_sentences(document))) - num_read),
   )
 
 

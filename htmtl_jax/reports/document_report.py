@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from htmtl_jax.documents.document import Document
+from htmtl_jax.documents.references import MIN_SECTION_WORDS
 from htmtl_jax.reports.document_view import build_view, count
 from htmtl_jax.reports.page import render_page, write_page
 from htmtl_jax.summary_record import make_file_name
@@ -44,6 +45,9 @@ class Link:
       raise ValueError(f"{self.address}: pages link to what lies beside them only")
 
 
+LINK_TO_INDEX = Link("All papers", INDEX)
+
+
 def render_document_report(
   record: Mapping[str, Any], beside: Sequence[Beside] = (), links: Sequence[Link] = ()
 ) -> str:
@@ -55,7 +59,13 @@ def render_document_report(
     links: above the title, to pages that this one belongs to.
   """
   title = record["title"] or record["id"]
-  context = {**build_view(record), "beside": beside, "links": links, "count": count}
+  context = {
+    **build_view(record),
+    "beside": beside,
+    "links": links,
+    "count": count,
+    "min_section_words": MIN_SECTION_WORDS,
+  }
   return render_page(
     "document.html",
     title,
@@ -72,7 +82,9 @@ def write_document_report(
   links: Sequence[Link] = (),
 ) -> str:
   """Writes DIRECTORY/ID.html; returns the path. See `render_document_report`, `write_page`."""
-  return write_page(report_path(record["id"], directory), render_document_report(record, beside, links))
+  return write_page(
+    report_path(record["id"], directory), render_document_report(record, beside, links)
+  )
 
 
 def report_path(document_id: str, directory: str) -> str:
@@ -89,9 +101,7 @@ def write_index(records: Sequence[Mapping[str, Any]], directory: str) -> str:
       "address": f"{make_file_name(record['id'])}.html",
       "sentence": record["summaries"]["sentence"],
       "is_model": record["method"] == "htmtl",
-      "size": count(
-        sum(len(s["text"].split()) for s in record["importance"]["sentences"]), "word"
-      ),
+      "size": count(sum(len(s["text"].split()) for s in record["importance"]["sentences"]), "word"),
     }
     for record in records
   ]

@@ -10,14 +10,21 @@ import dataclasses
 from typing import Any
 
 from htmtl_jax.levels import LEVELS
+from htmtl_jax.reports.paper_view import (
+  Mark,
+  Section,
+  Sentence,
+  build_profile,
+  build_sections,
+  count_positive,
+  sentences_of,
+  shorten,
+)
 from htmtl_jax.reports.percentages import apportion, compute_percentages
 from htmtl_jax.summary_record import NOT_READ
 
 CODES = {"sentence": "S", "paragraph": "P", "section": "D", "extract": "E"}
-NUM_SHADES = 10
 _PREVIEW_CHARACTERS = 160
-_LABEL_CHARACTERS = 60
-_PROFILE_WIDTH, _PROFILE_HEIGHT = 1000, 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,68 +56,15 @@ class SummaryPiece:
   sentences: list[SummarySentence]
 
 
-@dataclasses.dataclass
-class Mark:
-  """At a sentence of the paper: who drew on it."""
-
-  code: str
-  share: str
-
-
-@dataclasses.dataclass
-class Sentence:
-  id: str
-  text: str
-  percent: str
-  shade: int
-  is_read: bool
-  middle: float  # on the profile, 0 to 1000
-  marks: list[Mark]
-
-
-@dataclasses.dataclass
-class Paragraph:
-  id: str
-  number: int
-  percent: str
-  shade: int
-  label: str  # how it begins
-  sentences: list[Sentence]
-
-
-@dataclasses.dataclass
-class Section:
-  id: str
-  name: str
-  heading: Sentence | None
-  percent: str
-  width: float  # of its bar, 0 to 100
-  shade: int
-  paragraphs: list[Paragraph]
-  start: float  # on the profile
-  end: float
-
-
-@dataclasses.dataclass
-class Profile:
-  """Importance along the paper as the path of a bar chart, 1000 wide and 100 high."""
-
-  path: str
-  unread_from: float | None
-  top: str  # the highest percentage
-
-
 def build_view(record: Mapping[str, Any]) -> dict[str, Any]:
   """What the template names, from a record (see `summary_record.py`)."""
   percentages = compute_percentages(record["importance"])
-  sections = _build_sections(record, percentages)
-  sentences = {s.id: s for section in sections for s in _sentences_of(section)}
+  sections = build_sections(record, percentages)
+  sentences = {s.id: s for section in sections for s in sentences_of(section)}
   find = _Places(sections, sentences)
 
   provenance = {level: [e for e in record["provenance"] if e["level"] == level] for level in LEVELS}
-  texts = {
-    level: [(record["summaries"][level], "", None)] for level in ("sentence", "paragraph")
-  }
+  texts = {level: [(record["summaries"][level], "", None)] for level in ("sentence", "paragraph")}
   texts["section"] = [
     (piece["text"], piece["heading"] or _name_of(piece["id"], sections), piece["id"])
     for piece in record["summaries"]["section"]
@@ -129,6 +83,7 @@ def build_view(record: Mapping[str, Any]) -> dict[str, Any]:
     )
   ]
   num_read = record["sentences_read"]
+  values = [s["importance"] for s in record["importance"]["sentences"]]
   body = [s for section in sections for p in section.paragraphs for s in p.sentences]
   return {
     "record": record,
@@ -136,7 +91,7 @@ def build_view(record: Mapping[str, Any]) -> dict[str, Any]:
     "summaries": summaries,
     "sizes": {level: _describe_size(pieces) for level, pieces in summaries.items()},
     "left_out": _describe_left_out(record, sections),
-    "profile": _build_profile(record, sections, sentences),
+    "profile": build_profile(record, sentences),
     "num_sentences": len(body),
     "num_paragraphs": sum(len(section.paragraphs) for section in sections),
     "num_words": sum(len(s.text.split()) for s in body),
@@ -144,113 +99,10 @@ def build_view(record: Mapping[str, Any]) -> dict[str, Any]:
     if num_read >= len(sentences)
     else record["importance"]["sentences"][num_read]["id"],
     "num_unread": len(sentences) - num_read,
-    "mean_percent": f"{100 / max(len(sentences), 1):.{percentages.decimals}f}%",
+    "mean_percent": f"{100 / max(count_positive(values), 1):.{percentages.decimals}f}%",
     "same_as_extract": [s["text"] for s in record["extractive"]]
     == record["summaries"]["paragraph"].split("\n"),
   }
-
-
-# ------------------------------------------------------------------------ the paper
-
-
-def _build_sections(record, percentages) -> list[Section]:
-  """The tree of the paper, from the ids of its sentences in reading order."""
-  importance = record["importance"]
-  shades = {}
-  for level in ("sections", "paragraphs", "sentences"):
-    values = [segment["importance"] for segment in importance[level]]
-    mean, highest = sum(values) / max(len(values), 1), max(values, default=0.0)
-    for segment, value in zip(importance[level], values):
-      shades[segment["id"]] = _choose_shade(value, mean, highest)
-  headings = {section["id"]: section["heading"] for section in importance["sections"]}
-  most = max((percentages.units[i] for i in headings), default=0)
-  lengths = [max(len(s["text"].split()), 1) for s in importance["sentences"]]
-  scale = _PROFILE_WIDTH / max(sum(lengths), 1)
-
-  sections: list[Section] = []
-  before = 0
-  for i, (sentence, length) in enumerate(zip(importance["sentences"], lengths)):
-    section_id, part, _ = sentence["id"].split(".")
-    if not sections or sections[-1].id != section_id:
-      sections.append(
-        Section(
-          id=section_id,
-          name=headings[section_id] or f"Section {len(sections) + 1}",
-          heading=None,
-          percent=percentages.show(section_id),
-          width=round(100 * percentages.units[section_id] / max(most, 1), 1),
-          shade=shades[section_id],
-          paragraphs=[],
-          start=round(before * scale, 1),
-          end=0.0,
-        )
-      )
-    section = sections[-1]
-    shown = Sentence(
-      id=sentence["id"],
-      text=sentence["text"],
-      percent=percentages.show(sentence["id"]),
-      shade=shades[sentence["id"]],
-      is_read=i < record["sentences_read"],
-      middle=round((before + length / 2) * scale, 1),
-      marks=[],
-    )
-    before += length
-    section.end = round(before * scale, 1)
-    if part == "h":
-      section.heading = shown
-      continue
-    paragraph_id = f"{section_id}.{part}"
-    if not section.paragraphs or section.paragraphs[-1].id != paragraph_id:
-      section.paragraphs.append(
-        Paragraph(
-          id=paragraph_id,
-          number=len(section.paragraphs) + 1,
-          percent=percentages.show(paragraph_id),
-          shade=shades[paragraph_id],
-          label=_shorten(sentence["text"], _LABEL_CHARACTERS),
-          sentences=[],
-        )
-      )
-    section.paragraphs[-1].sentences.append(shown)
-  return sections
-
-
-def _sentences_of(section: Section) -> list[Sentence]:
-  heading = [section.heading] if section.heading else []
-  return heading + [s for paragraph in section.paragraphs for s in paragraph.sentences]
-
-
-def _choose_shade(value: float, mean: float, highest: float) -> int:
-  """0 up to the mean of the segments, from there in proportion up to NUM_SHADES at the highest.
-
-  So what is shaded stands out: a wash over everything would say nothing.
-  """
-  if not value > mean * (1 + 1e-9):
-    return 0
-  return max(1, round(NUM_SHADES * (value - mean) / (highest - mean)))
-
-
-def _build_profile(record, sections: list[Section], sentences: Mapping[str, Sentence]) -> Profile:
-  values = {s["id"]: s["importance"] for s in record["importance"]["sentences"]}
-  highest = max(values.values(), default=0.0)
-  parts, start, unread_from = [], 0.0, None
-  for sentence in sentences.values():
-    end = 2 * sentence.middle - start
-    if not sentence.is_read and unread_from is None:
-      unread_from = round(start, 1)
-    height = _PROFILE_HEIGHT * values[sentence.id] / highest if highest > 0 else 0.0
-    parts.append(f"V{_PROFILE_HEIGHT - height:.1f}H{end:.1f}")
-    start = end
-  top = max(sentences.values(), key=lambda s: values[s.id], default=None)
-  return Profile(
-    f"M0 {_PROFILE_HEIGHT}{''.join(parts)}V{_PROFILE_HEIGHT}Z",
-    unread_from,
-    top.percent if top else "",
-  )
-
-
-# -------------------------------------------------------------------- the summaries
 
 
 class _Places:
@@ -277,15 +129,17 @@ class _Places:
       sentence = self._sentences[segment["id"]]
       sentence.marks.append(Mark(code, f"{percent}%"))
       name, place = self._where[sentence.id]
-      preview = _shorten(sentence.text, _PREVIEW_CHARACTERS)
+      preview = shorten(sentence.text, _PREVIEW_CHARACTERS)
       sources.append(Source(sentence.id, f"{percent}%", name, place, preview))
-    is_quote = len(segments) == 1 and self._sentences[segments[0]["id"]].text == text
+    quoted = None
+    if len(segments) == 1 and not percent_of_rest:
+      quoted = self._sentences[segments[0]["id"]]
     return SummarySentence(
       code,
       text,
       sources,
       rest=f"{percent_of_rest}%" if percent_of_rest else "",
-      importance=self._sentences[segments[0]["id"]].percent if is_quote else "",
+      importance=quoted.percent if quoted and quoted.text == text else "",
     )
 
 
@@ -324,11 +178,6 @@ def _describe_size(pieces: list[SummaryPiece]) -> str:
   return f"{count(len(sentences), 'sentence')}, {count(words, 'word')}"
 
 
-def count(number: int, noun: str) -> str:
-  """ "1 word", "2 words", "1,200 words"."""
-  return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _describe_left_out(record, sections: list[Section]) -> list[dict[str, Any]]:
   return [
     {
@@ -344,9 +193,6 @@ def _name_of(section_id: str | None, sections: list[Section]) -> str:
   return next((s.name for s in sections if s.id == section_id), "")
 
 
-def _shorten(text: str, length: int) -> str:
-  """The beginning of a text, whole words where there are any, and "…" if there is more."""
-  text = " ".join(text.split())
-  if len(text) <= length:
-    return text
-  return (text[:length].rsplit(" ", 1)[0] or text[:length]).rstrip(" ,;:.") + "…"
+def count(number: int, noun: str) -> str:
+  """ "1 word", "2 words", "1,200 words"."""
+  return f"{number:,} {noun}{'' if number == 1 else 's'}"

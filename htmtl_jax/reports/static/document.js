@@ -34,18 +34,25 @@
   const codeOf = (summary) => summary.querySelector(".code").textContent;
   const isSummary = (element) => element.classList.contains("sum");
 
+  // A document's words among ours; what they do to the direction of text ends with them.
+  const isolate = (text) => `\u2068${text}\u2069`;
+
   const describe = (element) => {
     if (isSummary(element)) {
       const sources = [...element.querySelectorAll(".source")];
       if (!sources.length) return "";
-      const words = sources.map((link) => link.textContent.replace(/\s+/g, " "));
+      const words = sources.map((link) => {
+        const [where, place] = link.querySelectorAll(".where, .place");
+        return `${link.dataset.share} ${isolate(where.textContent)} ${place.textContent}`;
+      });
       return `${codeOf(element)} drew on ${words.join(", ")}`;
     }
     const section = element.closest(".section");
     const paragraph = element.closest(".p");
-    const where = paragraph
-      ? `${section.dataset.name} ${section.dataset.percent}, ${paragraph.dataset.name} ${paragraph.dataset.percent}`
-      : `${section.dataset.name} ${section.dataset.percent}`;
+    const where = [section, paragraph]
+      .filter(Boolean)
+      .map((part) => `${isolate(part.dataset.name)} ${part.dataset.percent}`)
+      .join(", ");
     const own = element.classList.contains("unread")
       ? "This sentence was not read"
       : `This sentence has ${element.dataset.percent} of the importance`;
@@ -70,7 +77,7 @@
   };
 
   const tick = (sentence) => {
-    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    const rect = document.createElementNS(get("ticks").namespaceURI, "rect");
     rect.setAttribute("class", "tick");
     rect.setAttribute("x", String(Math.max(0, Number(sentence.dataset.x) - 2)));
     rect.setAttribute("width", "4");
