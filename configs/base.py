@@ -165,6 +165,7 @@ def get_config() -> ml_collections.ConfigDict:
   evaluate.bootstrap_samples = 1000
   evaluate.mmr = True  # the extractive mode avoids redundant sentences
   evaluate.examples = 1  # documents whose summaries are printed at the end
+  evaluate.reports = 5  # the best and the worst so many get an HTML report; -1 for all, 0 for none
 
   # ---- devices; -1 takes all that are left
   config.mesh = mesh = ml_collections.ConfigDict()

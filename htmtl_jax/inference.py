@@ -176,39 +176,59 @@ class Inference:
   def explain(
     self, document: TokenizedDocument, batch: Batch, index: PieceIndex, written: Written
   ) -> tuple[Importances, list[list[np.ndarray]]]:
+    """`explain_batch` of a batch with the one document first, see `pack_one`."""
+    blanks = [None] * (len(batch.document_mask) - 1)
+    return self.explain_batch([document, *blanks], batch, [index, *blanks], [written, *blanks])[0]
+
+  def explain_batch(
+    self,
+    documents: Sequence[TokenizedDocument | None],
+    batch: Batch,
+    index: Sequence[PieceIndex | None],
+    written: Sequence[Written | None],
+  ) -> list[tuple[Importances, list[list[np.ndarray]]] | None]:
     """Importance, and what each written sentence drew on.
 
     The summaries are read back teacher-forced, every sentence a unit of its own, so
     the scores are those of the very attention that training shapes.
 
     Args:
-      document: the source.
-      batch: of the one document first, see `pack_one`.
-      index: its map back.
-      written: its summaries.
+      documents: the sources; None for blanks.
+      batch: of them.
+      index: their maps back.
+      written: their summaries.
 
     Returns:
-      (importances, shares): by level, one [S] array summing to 1 for each sentence of
-      `written.pieces`, in order.
+      For each document (importances, shares): by level, one [S] array summing to 1 for each
+      sentence of `written.pieces`, in order. None for blanks.
     """
-    targets, counts = _targets_by_sentence(written, self.experiment)
-    num_units = -(-max(sum(counts), 1) // 16) * 16  # few sizes, few compilations
-    size = len(batch.document_mask)
-    stacked = jax.tree.map(lambda x: np.stack([x] * size), targets)
-    explained = batch.replace(targets=stacked)
+    nothing = Written((np.zeros(0, np.int32),) * NUM_LEVELS, {level: [] for level in LEVELS})
+    targets, counts = zip(
+      *(_targets_by_sentence(own or nothing, self.experiment) for own in written), strict=True
+    )
+    num_units = 16
+    while num_units < max(map(sum, counts)):
+      num_units *= 2  # few sizes, few compilations
+    explained = batch.replace(targets=jax.tree.map(lambda *rows: np.stack(rows), *targets))
     levels, scores = jax.device_get(
       self._explain(
         self.run.params, self._step, put_batch(explained, self.experiment.mesh), num_units
       )
     )
-    importances = _importances([np.exp(level[0]) for level in levels], index, document)
-    shares = merge_pieces(scores[0], index.sentence, len(document.sentence_lengths))  # [U, S]
-    shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-9)
-    by_level, start = [], 0
-    for count in counts:
-      by_level.append(list(shares[start : start + count]))
-      start += count
-    return importances, by_level
+    results = []
+    for row, document in enumerate(documents):
+      if document is None:
+        results.append(None)
+        continue
+      importances = _importances([np.exp(level[row]) for level in levels], index[row], document)
+      shares = merge_pieces(scores[row], index[row].sentence, len(document.sentence_lengths))
+      shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-9)  # [U, S]
+      by_level, start = [], 0
+      for count in counts[row]:
+        by_level.append(list(shares[start : start + count]))
+        start += count
+      results.append((importances, by_level))
+    return results
 
 
 def grow_bucket(document: TokenizedDocument, buckets: Sequence[Bucket]) -> Bucket:
