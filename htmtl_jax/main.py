@@ -225,7 +225,8 @@ def _make_flags() -> flags.FlagValues:
   define(
     "output",
     None,
-    "folder: of summarize for one JSON a document, of compare for its tables (default: print only)",
+    "folder: of summarize for a report and a JSON a document, of compare for its tables "
+    "(default: print only)",
   )
   define("runs", None, "workdirs, or folders of evaluations, separated by commas")
   define("against", None, "RUN:SYSTEM to compare with (default: the first run's htmtl)")

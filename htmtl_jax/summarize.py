@@ -25,7 +25,7 @@ from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
 from htmtl_jax.reports import document_report
 from htmtl_jax.reports.page import check_writable
-from htmtl_jax.summary_record import NOT_READ, make_record, write_record
+from htmtl_jax.summary_record import SHORT, make_record, write_record
 
 
 class Summarizer:
@@ -221,13 +221,14 @@ def render_record(record: dict, width: int = 100) -> str:
 
 def _describe_left_out(sections: Sequence[dict]) -> str:
   """The sections that the digest does not speak of, by reason."""
-  names = {True: [], False: []}
+  names: dict[str, list[str]] = {}
   for section in sections:
-    is_unread = section["reason"] == NOT_READ
     name = section["heading"] or f"section {int(section['id'][1:]) + 1}"
-    names[is_unread].append(name if is_unread else f"{name} ({section['words']})")
-  reasons = [f"under {MIN_SECTION_WORDS} words: {', '.join(names[False])}"] * bool(names[False])
-  reasons += [f"not read: {', '.join(names[True])}"] * bool(names[True])
+    if section["reason"] == SHORT:
+      name += f" ({section['words']})"
+    names.setdefault(section["reason"], []).append(name)
+  labels = {SHORT: f"under {MIN_SECTION_WORDS} words"}
+  reasons = [f"{labels.get(reason, reason)}: {', '.join(group)}" for reason, group in names.items()]
   return f"(left out, {'; '.join(reasons)})"
 
 

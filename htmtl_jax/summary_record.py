@@ -33,6 +33,7 @@ MIN_SHARE = 0.02  # of a summary sentence's attention, below which a segment is 
 # Why a section has no piece in the section-by-section digest.
 SHORT = "short"  # too few words, see `references.eligible_sections`
 NOT_READ = "not read"  # all of it was truncated
+NOT_WRITTEN = "not written"  # the digest ended before it
 
 
 def make_record(
@@ -76,7 +77,7 @@ def make_record(
     "provenance": _describe_own_sentences(document, pieces)
     if shares is None
     else _describe_provenance(places, pieces, shares),
-    "left_out": _describe_left_out(document, eligible, len(importance)),
+    "left_out": _describe_left_out(document, eligible, len(pieces["section"]), len(importance)),
     "sentences_read": len(importance),
     "truncated_tokens": int(num_truncated),
   }
@@ -88,9 +89,12 @@ def make_file_name(document_id: str) -> str:
   An id that cannot be a file's name is cleaned, and a digest of it keeps the names apart.
   So is "index", which names the list of all papers.
   """
-  name = re.sub(r"[^\w.-]+", "_", document_id).strip("._")[:100]
+  name = re.sub(r"[^\w.-]+", "_", document_id).strip("._")
+  name = name.encode()[:100].decode(errors="ignore")  # file systems count bytes
   if name != document_id or name.lower() == "index":
-    name = f"{name or 'document'}-{hashlib.sha256(document_id.encode()).hexdigest()[:8]}"
+    # A lone surrogate, legal in JSON, has no UTF-8.
+    digest = hashlib.sha256(document_id.encode("utf-8", "surrogatepass")).hexdigest()
+    name = f"{name or 'document'}-{digest[:8]}"
   return name
 
 
@@ -124,20 +128,24 @@ def _by_section(document: Document, eligible: Sequence[int], pieces: Pieces) -> 
   return described
 
 
-def _describe_left_out(document: Document, eligible: Sequence[int], num_read: int) -> list[dict]:
+def _describe_left_out(
+  document: Document, eligible: Sequence[int], num_pieces: int, num_read: int
+) -> list[dict]:
   """The sections that the digest does not speak of, and why."""
   places = list(iterate_sentences(document))[:num_read]
   read = {place.section for place in places if not place.is_heading}
-  return [
-    {
-      "id": f"c{c}",
-      "heading": section.heading,
-      "words": section.num_words,
-      "reason": SHORT if c in read or not section.num_words else NOT_READ,
-    }
-    for c, section in enumerate(document.sections)
-    if c not in eligible
-  ]
+  left_out = []
+  for c, section in enumerate(document.sections):
+    if c in eligible[:num_pieces]:
+      continue
+    if c in eligible:
+      reason = NOT_WRITTEN
+    else:
+      reason = SHORT if c in read or not section.num_words else NOT_READ
+    left_out.append(
+      {"id": f"c{c}", "heading": section.heading, "words": section.num_words, "reason": reason}
+    )
+  return left_out
 
 
 def _find_places(document: Document, pieces: Pieces) -> list[SentencePlace]:

@@ -155,13 +155,8 @@ class BrowserTestCase(parameterized.TestCase):
       context.add_init_script(_RECORD)
     page = context.new_page()
     address = pathlib.Path(path).resolve().as_uri() + (f"#{fragment}" if fragment else "")
-    seen = self._observed[page] = {
-      "requests": [],
-      "failures": [],
-      "dialogs": [],
-      "console": [],
-      "errors": [],
-    }
+    kinds = ("requests", "failures", "dialogs", "console", "errors")
+    seen = self._observed[page] = {kind: [] for kind in kinds}
     page.on("request", lambda request: seen["requests"].append(request.url))
     page.on("requestfailed", lambda r: seen["failures"].append((r.url, r.failure)))
     page.on("console", lambda message: seen["console"].append(f"{message.type}: {message.text}"))

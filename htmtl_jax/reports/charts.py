@@ -112,11 +112,10 @@ def line_chart(
   bounds = [s.y for s in series]
   bounds += [v for s in series if s.whiskers for v in (s.low, s.high) if v is not None]
   constant = [g.at for g in guides if g.kind == "horizontal"]
-  to_x = svg.make_scale(
-    x, np.concatenate([s.x for s in series]), svg.LEFT, svg.WIDTH - svg.RIGHT, nice=False
-  )
   to_y = svg.make_scale(y, np.concatenate([*bounds, constant]), bottom, svg.TOP, nice=True)
-  svg.draw_y_axis(drawing, y, to_y, svg.LEFT, svg.WIDTH - svg.RIGHT)
+  left, right = svg.left_margin(y, to_y), svg.WIDTH - svg.RIGHT
+  to_x = svg.make_scale(x, np.concatenate([s.x for s in series]), left, right, nice=False)
+  svg.draw_y_axis(drawing, y, to_y, left, right)
   svg.draw_x_axis(drawing, x, to_x, svg.TOP, bottom)
   for guide in guides:
     _draw_guide(drawing, guide, to_x, to_y)
@@ -162,7 +161,7 @@ def _draw_guide(drawing, guide: Guide, to_x: Scale, to_y: Scale) -> None:
     left = guide.kind == "vertical" and ends[0] < svg.WIDTH * 0.6
     x, y = (ends[0] + 4, to_y.end + 10) if left else (ends[2] - 4, ends[3] + 12)
     anchor = "start" if left else "end"
-    add(drawing, "text", guide.label, class_="tick", x=x, y=y, text_anchor=anchor)
+    add(drawing, "text", svg.shorten(guide.label, 30), class_="tick", x=x, y=y, text_anchor=anchor)
 
 
 def _draw_series(drawing, own: Series, x: Axis, y: Axis, to_x: Scale, to_y: Scale) -> None:
@@ -317,7 +316,7 @@ def histogram_rows(
 
 
 def _draw_name(group, name: str, y: float) -> None:
-  shown = name if len(name) <= _NAME_LETTERS else name[: _NAME_LETTERS - 1] + "…"
+  shown = svg.shorten(name, _NAME_LETTERS)
   text = add(group, "text", shown, class_="name", x=_NAME_WIDTH - 8, y=y, text_anchor="end")
   if shown != name:
     add(text, "title", name)

@@ -21,7 +21,7 @@ from htmtl_jax.reports.paper_view import (
   shorten,
 )
 from htmtl_jax.reports.percentages import apportion, compute_percentages
-from htmtl_jax.summary_record import NOT_READ
+from htmtl_jax.summary_record import SHORT
 
 CODES = {"sentence": "S", "paragraph": "P", "section": "D", "extract": "E"}
 _PREVIEW_CHARACTERS = 160
@@ -183,7 +183,7 @@ def _describe_left_out(record, sections: list[Section]) -> list[dict[str, Any]]:
     {
       "id": section["id"],
       "name": section["heading"] or _name_of(section["id"], sections),
-      "why": "not read" if section["reason"] == NOT_READ else count(section["words"], "word"),
+      "why": count(section["words"], "word") if section["reason"] == SHORT else section["reason"],
     }
     for section in record["left_out"]
   ]

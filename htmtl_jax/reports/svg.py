@@ -25,6 +25,9 @@ WIDTH = 340  # of every drawing, in its own units: a phone's width, so letters s
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 26, 42  # margins of a plot
 NUM_STYLES = 10  # series told apart by colour, dash and marker
 
+_LABEL_LETTERS = 40  # of an axis
+_LETTER = 7.4  # width of a digit, about; a browser test looks whether letters fit
+
 _MARKERS = (
   "M-3.2,0a3.2,3.2 0 1,0 6.4,0a3.2,3.2 0 1,0 -6.4,0z",  # circle
   "M-3,-3h6v6h-6z",  # square
@@ -203,12 +206,14 @@ def draw_x_axis(svg, axis: Axis, scale: Scale, top: float, bottom: float) -> Non
   """Grid lines, numbers and the label below."""
   group = add(svg, "g", class_="axis", aria_hidden="true")
   for tick in scale.ticks:
-    x = scale(tick)
+    x, text = scale(tick), axis.format(tick)
     add(group, "line", class_="grid", x1=x, y1=top, x2=x, y2=bottom)
-    add(group, "text", axis.format(tick), class_="tick", x=x, y=bottom + 15, text_anchor="middle")
+    middle = min(x, WIDTH - text_width(text) / 2)
+    add(group, "text", text, class_="tick", x=middle, y=bottom + 15, text_anchor="middle")
   add(group, "line", class_="base", x1=scale.start, y1=bottom, x2=scale.end, y2=bottom)
   middle = (scale.start + scale.end) / 2
-  add(group, "text", axis.label, class_="label", x=middle, y=bottom + 34, text_anchor="middle")
+  label = shorten(axis.label, _LABEL_LETTERS)
+  add(group, "text", label, class_="label", x=middle, y=bottom + 34, text_anchor="middle")
 
 
 def draw_y_axis(svg, axis: Axis, scale: Scale, left: float, right: float) -> None:
@@ -218,7 +223,22 @@ def draw_y_axis(svg, axis: Axis, scale: Scale, left: float, right: float) -> Non
     y = scale(tick)
     add(group, "line", class_="grid", x1=left, y1=y, x2=right, y2=y)
     add(group, "text", axis.format(tick), class_="tick", x=left - 6, y=y + 4, text_anchor="end")
-  add(group, "text", axis.label, class_="label", x=2, y=13)
+  add(group, "text", shorten(axis.label, _LABEL_LETTERS), class_="label", x=2, y=13)
+
+
+def shorten(text: str, letters: int) -> str:
+  """With an ellipsis for what is too much."""
+  return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def text_width(text: str) -> float:
+  """Of a number at a tick, about; what is measured exactly only the browser knows."""
+  return _LETTER * len(text)
+
+
+def left_margin(axis: Axis, scale: Scale) -> float:
+  """Room for the numbers of a y axis."""
+  return max([LEFT, *(text_width(axis.format(tick)) + 8 for tick in scale.ticks)])
 
 
 @dataclasses.dataclass(frozen=True)
