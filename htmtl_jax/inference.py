@@ -105,8 +105,6 @@ class Inference:
     Raises:
       UserError: see `lengths_in_tokens`.
     """
-    if target_words is None:
-      target_words = self.experiment.decode_config.target_words
     told = lengths_in_tokens(self.run, target_words)
     on_device = put_batch(batch, self.experiment.mesh)
     result = jax.device_get(
@@ -207,13 +205,17 @@ class Inference:
     return results
 
 
-def lengths_in_tokens(run: TrainedRun, target_words: Sequence[int]) -> tuple[int, ...]:
-  """Tokens by level that make so many words; 0 stays 0, left to the model.
+def lengths_in_tokens(
+  run: TrainedRun, target_words: Sequence[int] | None = None
+) -> tuple[int, ...]:
+  """Tokens by level that make so many words (or `decode.target_words`); 0 is left to the model.
 
   Raises:
     UserError: if a length is beyond `decode.max_tokens`, or the model is told none.
   """
   experiment = run.experiment
+  if target_words is None:
+    target_words = experiment.decode_config.target_words
   if any(target_words) and not experiment.model_config.length_condition:
     raise UserError(
       f"{tuple(target_words)} target words: this model was trained without lengths "
