@@ -60,6 +60,51 @@ def _start(executable: str):
   return browser
 
 
+# Every element with text of its own against what is painted behind it: WCAG's contrast ratio.
+# A canvas mixes the colours, so that any notation and transparency counts as it is shown.
+_CONTRASTS = """
+() => {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const mixed = new Map();
+  const paint = (colours) => {
+    const key = colours.join();
+    if (!mixed.has(key)) {
+      context.clearRect(0, 0, 1, 1);
+      for (const colour of colours) {
+        context.fillStyle = colour;
+        context.fillRect(0, 0, 1, 1);
+      }
+      const [r, g, b] = context.getImageData(0, 0, 1, 1).data;
+      mixed.set(key, [r, g, b]);
+    }
+    return mixed.get(key);
+  };
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    if (element.closest("svg") || element.disabled) continue;
+    const hasText = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!hasText || !element.checkVisibility({ visibilityProperty: true })) continue;
+    const behind = [];
+    for (let at = element; at; at = at.parentElement) {
+      behind.unshift(getComputedStyle(at).backgroundColor);
+    }
+    const back = luminance(paint(["white", ...behind]));
+    const text = luminance(paint(["white", ...behind, getComputedStyle(element).color]));
+    const ratio = (Math.max(back, text) + 0.05) / (Math.min(back, text) + 0.05);
+    found.push([ratio, element.tagName + "." + element.className + "#" + element.id]);
+  }
+  return found.sort((a, b) => a[0] - b[0]);
+}
+"""
+
+
 class BrowserTestCase(parameterized.TestCase):
   """Opens pages, and knows what they did besides showing."""
 
@@ -110,8 +155,10 @@ class BrowserTestCase(parameterized.TestCase):
       context.add_init_script(_RECORD)
     page = context.new_page()
     address = pathlib.Path(path).resolve().as_uri() + (f"#{fragment}" if fragment else "")
-    seen = self._observed[page] = {"requests": [], "dialogs": [], "console": [], "errors": []}
+    kinds = ("requests", "failures", "dialogs", "console", "errors")
+    seen = self._observed[page] = {kind: [] for kind in kinds}
     page.on("request", lambda request: seen["requests"].append(request.url))
+    page.on("requestfailed", lambda r: seen["failures"].append((r.url, r.failure)))
     page.on("console", lambda message: seen["console"].append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: seen["errors"].append(str(error)))
 
@@ -123,8 +170,15 @@ class BrowserTestCase(parameterized.TestCase):
     page.goto(address)
     return page
 
+  def failures(self, page) -> list[tuple[str, str]]:
+    """Requests that failed, with the reason: "csp" where the policy stopped them."""
+    return self._observed[page]["failures"]
+
   def requests(self, page) -> list[str]:
-    """What the page asked for, without itself and without what is in it (`data:`, `blob:`)."""
+    """What the page asked for, without itself and without what is in it (`data:`, `blob:`).
+
+    This includes what the policy stopped before it was sent.
+    """
     own = page.url.partition("#")[0]
     return [
       url
@@ -139,6 +193,12 @@ class BrowserTestCase(parameterized.TestCase):
     for kind in ("dialogs", "console", "errors"):
       self.assertEqual(seen[kind], [], kind)
     self.assertEqual(page.evaluate("window.htmtlViolations ?? []"), [])
+
+  def assert_contrast(self, page, least: float = 4.5) -> None:
+    """All text that is shown has the contrast that WCAG 2 AA asks of small text."""
+    found = page.evaluate(_CONTRASTS)
+    self.assertNotEmpty(found)
+    self.assertEqual([entry for entry in found if entry[0] < least][:5], [])
 
   def assert_no_sideways_scroll(self, page) -> None:
     """The page is as wide as the window: nothing to scroll to the side."""

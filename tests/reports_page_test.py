@@ -1,7 +1,5 @@
 """Pages as files: what stands in them, and that text stays text."""
 
-import base64
-import hashlib
 import json
 import math
 import pathlib
@@ -9,33 +7,15 @@ import tempfile
 
 from absl.testing import absltest, parameterized
 import jinja2
-import selectolax.lexbor
 
 from htmtl_jax.documents.parsers.files import read_paper
 from htmtl_jax.errors import UserError
 from htmtl_jax.reports import page
 from tests import hostile
+from tests.pages import PageTestCase, hashes_of, parse, policy_of
 
 
-def parse(html: str) -> selectolax.lexbor.LexborHTMLParser:
-  return selectolax.lexbor.LexborHTMLParser(html)
-
-
-def policy_of(tree) -> dict[str, list[str]]:
-  content = tree.css_first("meta[http-equiv='Content-Security-Policy']").attributes["content"]
-  return {words[0]: words[1:] for words in map(str.split, content.split(";"))}
-
-
-def hashes_of(tree, selector: str) -> list[str]:
-  """The sources that the policy must name, computed from the parsed page."""
-  sources = []
-  for node in tree.css(selector):
-    digest = hashlib.sha256(node.text(deep=True).encode()).digest()
-    sources.append(f"'sha256-{base64.b64encode(digest).decode()}'")
-  return sources
-
-
-class RenderPageTest(parameterized.TestCase):
+class RenderPageTest(PageTestCase):
   def test_the_policy_names_what_is_in_the_page_and_nothing_else(self):
     tree = parse(page.render_page("page.html", "A title", {"x": 1}, scripts=("tabs.js",)))
     policy = policy_of(tree)
@@ -65,6 +45,7 @@ class RenderPageTest(parameterized.TestCase):
     expected = page.clean_text(text)
     self.assertEqual(tree.css_first("h1").text(), expected)
     self.assertEqual(tree.css_first("title").text(), page.strip_bidi(expected))
+    self.assert_self_contained(page.render_page("page.html", text))
     self.assertEmpty(tree.css("script, iframe, base, link, form, img, svg, a"))
     self.assertLen(tree.css("meta"), 6)
 

@@ -1,5 +1,6 @@
 
-/* Tabs out of [data-tabs]: its children with an id and a .tab-heading become panels.
+/* Tabs out of [data-tabs]: its children with an id and a .tab-heading become panels; the
+   tab says what the heading says, or its data-tab where that is too long.
    Without this script they are sections that follow each other; in print they always are.
    A link to anything inside a panel opens it (also from another page: report.html#id). */
 "use strict";
@@ -28,7 +29,8 @@
       tab.id = "tab-" + panel.id;
       tab.setAttribute("role", "tab");
       tab.setAttribute("aria-controls", panel.id);
-      tab.textContent = panel.querySelector(".tab-heading").textContent;
+      const heading = panel.querySelector(".tab-heading");
+      tab.textContent = heading.dataset.tab ?? heading.textContent;
       tab.addEventListener("click", () => open(tab, false));
       panel.setAttribute("role", "tabpanel");
       panel.setAttribute("aria-labelledby", tab.id);
