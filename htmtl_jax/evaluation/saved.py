@@ -244,7 +244,7 @@ def read_texts(directory: str) -> dict[str, dict[str, dict[str, Any]]]:
     UserError: the file is missing or damaged.
   """
   texts: dict[str, dict[str, dict[str, Any]]] = {}
-  for where, line in _read_lines(os.path.join(directory, PREDICTIONS)):
+  for where, line in read_lines(os.path.join(directory, PREDICTIONS)):
     level, identifier, reference, systems = (
       _require(line, key, where) for key in ("level", "id", "reference", "systems")
     )
@@ -262,7 +262,7 @@ def read_source_words(directory: str) -> dict[str, int]:
     UserError: the file is missing or damaged.
   """
   words = {}
-  for where, line in _read_lines(os.path.join(directory, SCORES)):
+  for where, line in read_lines(os.path.join(directory, SCORES)):
     identifier = str(_require(line, "id", where))
     own, compression = line.get("words"), line.get("compression")
     if own and compression:  # the latter is words of the source for each word of the summary
