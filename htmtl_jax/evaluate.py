@@ -5,24 +5,27 @@ same code; see `htmtl_jax/evaluation/`.
 """
 
 from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
 
-from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.documents.document import Document, iterate_sentences
 from htmtl_jax.documents.references import eligible_sections, make_references
 from htmtl_jax.errors import UserError
-from htmtl_jax.evaluation.baselines import Pieces, body_scores, extract
+from htmtl_jax.evaluate_lengths import check_length_factors, score_by_length
+from htmtl_jax.evaluation.baselines import Pieces, body_places
 from htmtl_jax.evaluation.importance import mean_sentence_auc, oracle_labels, planted_labels
+from htmtl_jax.evaluation.importance_rows import make_row
 from htmtl_jax.evaluation.publish import make_directory, score_and_publish
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS
 from htmtl_jax.evaluation.text_measures import Source
 from htmtl_jax.evaluation.untrained import make_pair, summarize_untrained
 from htmtl_jax.experiment import TrainedRun, open_run
-from htmtl_jax.inference import Importances, Inference, Written
+from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
+from htmtl_jax.readings import Reading, choose_sentences, describe_reading, read_documents
 
 
 def run_evaluate(
@@ -45,6 +48,8 @@ def run_evaluate(
     What results.json holds, and the rows of scores.jsonl.
   """
   run = open_run(workdir, checkpoint, config)
+  factors = config.evaluate.length_factors if "htmtl" in systems else ()
+  check_length_factors(run, factors)
   corpus = prepare_corpus(config, prepared_directory(config, workdir))
   if corpus.tokenizer.to_bytes() != run.experiment.tokenizer.to_bytes():
     raise UserError(
@@ -57,14 +62,14 @@ def run_evaluate(
   tokenized = [corpus.split(split)[i] for i in range(len(documents))]
 
   directory = make_directory(workdir, str(run.step))
-  written, importances = summarise_split(run, tokenized, write="htmtl" in systems)
-  pairs, judged, labels = compare(run, documents, written, importances, systems)
-  auc = mean_sentence_auc(judged)
+  readings = read_documents(run, tokenized, write="htmtl" in systems)
+  pairs, judged, labels = compare(run, documents, readings, systems)
   importance = {
-    "sentence_auc": auc,
+    "sentence_auc": mean_sentence_auc([own.of_sentences() for own in judged]),
     "labels": labels,
     "supervised": config.loss.importance > 0 and config.data.importance_labels,
   }
+  by_length = score_by_length(run, documents, tokenized, factors)
   return score_and_publish(
     config,
     pairs,
@@ -74,59 +79,59 @@ def run_evaluate(
     run.word_budgets,
     importance,
     shown=("htmtl",) if "htmtl" in systems else systems[:1],
+    by_target_length=by_length,
+    importance_rows=[_describe_importance(own, labels) for own in judged],
+    describe=lambda ids: (
+      describe_reading(run, document, reading)
+      for document, reading in zip(documents, readings, strict=True)
+      if document.id in ids
+    ),
   )
 
 
-def summarise_split(
-  run: TrainedRun, tokenized, write: bool = True
-) -> tuple[list[Written | None], list[Importances]]:
-  """Decodes every document of a split: what was written, and its importance, in order.
+@dataclasses.dataclass(frozen=True)
+class Judged:
+  """A document whose important sentences are known.
 
-  Without `write` nothing is, which is most of the time saved.
+  Attributes:
+    document, reading: it, and what the run made of it.
+    matters: [K] bool, of the K sentences that were read.
+    is_heading: [K] bool.
   """
-  inference = Inference(run)
-  config = run.experiment.config
-  packed = PackedSplit(tokenized, run.experiment.buckets, config.evaluate.batch_token_rows)
-  written: list = [None] * len(tokenized)
-  importances: list = [None] * len(tokenized)
-  with Progress(len(tokenized), "decode", unit="document") as progress:
-    for _, indices, batch, pieces in packed.evaluation_batches(run.experiment.multiple):
-      indices = list(indices) + [-1] * (len(pieces) - len(indices))
-      rows = [None if i < 0 else tokenized[int(i)] for i in indices]
-      num_pieces = [0 if row is None else row.num_pieces for row in rows]
-      texts = inference.write(batch, num_pieces) if write else [None] * len(rows)
-      scores = inference.importance(batch, pieces, rows)
-      for i, text, score in zip(indices, texts, scores):
-        if i >= 0:
-          written[int(i)], importances[int(i)] = text, score
-      progress.update(sum(row is not None for row in rows))
-  return written, importances
+
+  document: Document
+  reading: Reading
+  matters: np.ndarray
+  is_heading: np.ndarray
+
+  def of_sentences(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The arguments of `importance.sentence_auc`."""
+    return self.reading.importances.sentences, self.matters, self.is_heading
 
 
 def compare(
   run: TrainedRun,
   documents: list[Document],
-  written: list[Written | None],
-  importances: list[Importances],
+  readings: list[Reading],
   systems: Sequence[str] = DEFAULT_SYSTEMS,
-) -> tuple[list[SummaryPair], list[tuple], str]:
+) -> tuple[list[SummaryPair], list[Judged], str]:
   """Puts what every system says of every document beside its reference.
 
   Returns:
-    (pairs, judged, labels): for `compute_results`; (importance, labels, is_heading) by
-    document for the AUC; and what the labels are, "planted" or "oracle".
+    (pairs, judged, labels): for `compute_results`; the documents whose important sentences
+    are known; and where these are from, "planted" or "oracle".
   """
   pairs, judged = [], []
   labels = "planted" if all(d.planted is not None for d in documents) else "oracle"
   with Progress(len(documents), "baselines", unit="document") as progress:
-    for document, text, importance in zip(documents, written, importances):
+    for document, reading in zip(documents, readings, strict=True):
       progress.update()
       references = make_references(document)
       eligible = eligible_sections(document)
       source = Source.of_document(document)
       for level, reference in references.items():
         pieces = {
-          name: _summarise(run, name, document, references, level, eligible, text, importance)
+          name: _summarise(run, name, document, references, level, eligible, reading)
           for name in systems
         }
         pairs.append(make_pair(document, source, reference, pieces))
@@ -136,19 +141,31 @@ def compare(
         truth = oracle_labels(document, references["paragraph"].text)
       else:
         continue
-      count = len(importance.sentences)  # what truncation left
+      count = len(reading.importances.sentences)  # what truncation left
       headings = np.array([place.is_heading for place in iterate_sentences(document)], bool)[:count]
-      judged.append((importance.sentences, truth[:count], headings))
+      judged.append(Judged(document, reading, truth[:count], headings))
   return pairs, judged, labels
 
 
-def _summarise(run, name, document, references, level, eligible, text, importance) -> Pieces:
+def _summarise(run, name, document, references, level, eligible, reading: Reading) -> Pieces:
   """What one system, trained or not, makes of a document at one level."""
-  budget = run.word_budgets[level]
   if name == "htmtl":
-    return text.pieces[level]
+    return reading.written.pieces[level]
   if name == "htmtl_extractive":
-    scores = body_scores(document, importance.sentences)
-    mmr = run.experiment.config.evaluate.mmr
-    return extract(scores, document, level, budget, eligible, mmr=mmr)
+    return choose_sentences(run, document, reading, level, eligible)
+  budget = run.word_budgets[level]
   return summarize_untrained(name, document, references, level, budget, eligible)
+
+
+def _describe_importance(judged: Judged, labels: str) -> dict:
+  """A row of importance.jsonl."""
+  drawn = judged.reading.drawn
+  return make_row(
+    judged.document.id,
+    labels,
+    judged.reading.importances.sentences,
+    judged.matters,
+    judged.is_heading,
+    num_body=len(body_places(judged.document)),
+    attention={} if drawn is None else dict(zip(LEVELS, drawn.mean, strict=True)),
+  )

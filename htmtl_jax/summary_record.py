@@ -89,9 +89,12 @@ def make_file_name(document_id: str) -> str:
   An id that cannot be a file's name is cleaned, and a digest of it keeps the names apart.
   So is "index", which names the list of all papers.
   """
-  name = re.sub(r"[^\w.-]+", "_", document_id).strip("._")[:100]
+  name = re.sub(r"[^\w.-]+", "_", document_id).strip("._")
+  name = name.encode()[:100].decode(errors="ignore")  # file systems count bytes
   if name != document_id or name.lower() == "index":
-    name = f"{name or 'document'}-{hashlib.sha256(document_id.encode()).hexdigest()[:8]}"
+    # A lone surrogate, legal in JSON, has no UTF-8.
+    digest = hashlib.sha256(document_id.encode("utf-8", "surrogatepass")).hexdigest()
+    name = f"{name or 'document'}-{digest[:8]}"
   return name
 
 

@@ -344,6 +344,8 @@ class WriteRecordTest(SummarizeTestCase):
     ("../../x", r"x-\w{8}\.json"),
     ("...", r"document-\w{8}\.json"),
     ("x" * 999, r"x{100}-\w{8}\.json"),
+    ("\u6f22" * 120, r"\u6f22{33}-\w{8}\.json"),  # three bytes each; names may have 255
+    ("a\ud800b", r"a_b-\w{8}\.json"),
   )
   def test_an_id_names_a_file_in_the_folder(self, name, pattern):
     path = pathlib.Path(write_record({"id": name}, str(self.folder / "out")))

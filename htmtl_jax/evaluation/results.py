@@ -3,6 +3,7 @@
     results.json       means and intervals by system and level, for scripts and people
     predictions.jsonl  what every system wrote beside its reference, a pair a line
     scores.jsonl       ROUGE and measures of every system on every document, for paired tests
+    importance.jsonl   a trained model's importance of sentences, see `importance_rows.py`
 
 Owns their schema. What is scored is decided elsewhere: a `SummaryPair` arrives with
 its texts ready, sentences separated by newlines (`rouge.join_sentences`).
@@ -42,6 +43,10 @@ class SummaryPair:
       None scores the full `systems` against the shorter reference.
     measures: by system what `text_measures.measure` says of its text; None where the
       source is not at hand.
+    source: {"title", "words", "sentences"} of what was summarised, its body sentences
+      counted; None where it is not at hand.
+    places: which of the source's body sentences a system's text consists of, counted from
+      0, for systems that choose sentences; None where the source is not at hand.
   """
 
   id: str
@@ -52,6 +57,8 @@ class SummaryPair:
   reference_without_fillers: str | None = None
   systems_without_fillers: Mapping[str, str] | None = None
   measures: Mapping[str, Mapping[str, float | None]] | None = None
+  source: Mapping[str, Any] | None = None
+  places: Mapping[str, Sequence[int]] | None = None
 
 
 def _check_pairs(pairs: Sequence[SummaryPair]) -> dict[str, tuple[str, ...]]:
@@ -228,16 +235,21 @@ def _dump(value: Any, indent: int | None = None) -> str:
 
 
 def write_results(
-  directory: str | os.PathLike, results: Mapping[str, Any], pairs: Iterable[SummaryPair]
+  directory: str | os.PathLike,
+  results: Mapping[str, Any],
+  pairs: Iterable[SummaryPair],
+  importance_rows: Iterable[Mapping[str, Any]] | None = None,
 ) -> None:
-  """Writes results.json, predictions.jsonl and scores.jsonl, each atomically.
+  """Writes results.json, predictions.jsonl, scores.jsonl and importance.jsonl, each atomically.
 
-  results.json comes last: where it is, the other two are complete.
+  results.json comes last: where it is, the others are complete.
 
   Args:
     directory: made if it is not there.
     results: of `compute_results`.
     pairs: what was scored, in the order of the lines of predictions.jsonl.
+    importance_rows: of `importance_rows.make_row`; None where no model took part: there
+      is no such file then.
   """
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
@@ -249,11 +261,17 @@ def write_results(
         "reference": pair.reference,
         "reference_kind": pair.reference_kind,
         "systems": dict(pair.systems),
+        **({} if pair.source is None else {"source": dict(pair.source)}),
+        **({} if pair.places is None else {"places": dict(pair.places)}),
       }
     )
     for pair in pairs
   )
   write_atomically(directory / "predictions.jsonl", predictions)
   write_atomically(directory / "scores.jsonl", map(_dump, results.get("scores", ())))
+  if importance_rows is None:
+    (directory / "importance.jsonl").unlink(missing_ok=True)  # of an earlier evaluation
+  else:
+    write_atomically(directory / "importance.jsonl", map(_dump, importance_rows))
   summary = {key: value for key, value in results.items() if key != "scores"}
   write_atomically(directory / "results.json", [_dump(summary, indent=2)])

@@ -14,6 +14,9 @@ import difflib
 from htmtl_jax.errors import UserError
 
 TRAINED = ("htmtl", "htmtl_extractive")
+WRITERS = ("htmtl",)  # all others choose sentences of the document
+# Systems that have seen the reference: shown, but neither best nor tested.
+CEILINGS = frozenset({"oracle"})
 # What a trained run is compared with unless `--systems` says otherwise.
 DEFAULT_SYSTEMS = (*TRAINED, "lead", "lexrank", "oracle")
 SYSTEMS = ("lead", "random", "textrank", "lexrank", "lsa", "sumbasic", "oracle", *TRAINED)
