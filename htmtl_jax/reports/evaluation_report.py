@@ -20,7 +20,6 @@ from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
 from htmtl_jax.reports.document_report import Beside, Link, report_path, write_document_report
 from htmtl_jax.reports.evaluation_charts import (
-  calibration_section,
   distributions_section,
   lengths_section,
   positions_section,
@@ -32,6 +31,7 @@ from htmtl_jax.reports.evaluation_data import (
   read_evaluation_data,
   read_texts,
 )
+from htmtl_jax.reports.evaluation_importance import importance_section
 from htmtl_jax.reports.evaluation_tables import (
   ORDER,
   SHOWN_METRIC,
@@ -59,7 +59,7 @@ SECTIONS: tuple[Callable[[EvaluationData], Section | None], ...] = (
   distributions_section,
   lengths_section,
   positions_section,
-  calibration_section,
+  importance_section,
 )
 _DEFAULT_SHOWN = 5  # best, and as many worst documents, where none has a report
 
