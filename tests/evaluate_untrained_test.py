@@ -175,6 +175,7 @@ class UntrainedTest(parameterized.TestCase):
     (("--systems=lead,htmtl", "--split=all"), "--split=all is for systems that need no training"),
     (("--systems=lead,htmtl",), "not found; train first"),
     (("--systems=lead", "--config.evaluate.bootstrap_samples=0"), "must be at least 1"),
+    (("--systems=lead", "--config.evaluate.reports=-2"), "must be at least -1"),
     (("--systems=lead", "--split=test", "--config.data.num_test=0"), "num_test above 0"),
   )
   def test_wrong_flags(self, flags, pattern):
