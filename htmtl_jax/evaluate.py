@@ -13,6 +13,7 @@ from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.documents.document import Document, iterate_sentences
 from htmtl_jax.documents.references import eligible_sections, make_references
 from htmtl_jax.errors import UserError
+from htmtl_jax.evaluate_lengths import check_length_factors, score_by_length
 from htmtl_jax.evaluation.baselines import Pieces, body_places
 from htmtl_jax.evaluation.importance import mean_sentence_auc, oracle_labels, planted_labels
 from htmtl_jax.evaluation.importance_rows import make_row
@@ -47,6 +48,8 @@ def run_evaluate(
     What results.json holds, and the rows of scores.jsonl.
   """
   run = open_run(workdir, checkpoint, config)
+  factors = config.evaluate.length_factors if "htmtl" in systems else ()
+  check_length_factors(run, factors)
   corpus = prepare_corpus(config, prepared_directory(config, workdir))
   if corpus.tokenizer.to_bytes() != run.experiment.tokenizer.to_bytes():
     raise UserError(
@@ -66,6 +69,7 @@ def run_evaluate(
     "labels": labels,
     "supervised": config.loss.importance > 0 and config.data.importance_labels,
   }
+  by_length = score_by_length(run, documents, tokenized, factors)
   return score_and_publish(
     config,
     pairs,
@@ -75,6 +79,7 @@ def run_evaluate(
     run.word_budgets,
     importance,
     shown=("htmtl",) if "htmtl" in systems else systems[:1],
+    by_target_length=by_length,
     importance_rows=[_describe_importance(own, labels) for own in judged],
     describe=lambda ids: (
       describe_reading(run, document, reading)

@@ -89,30 +89,6 @@ class Inference:
     self._importance = under_mesh(jax.jit(importance), experiment.mesh)
     self._explain = under_mesh(jax.jit(explain, static_argnums=3), experiment.mesh)
 
-  def lengths_of(self, target_words: Sequence[int]) -> tuple[int, ...]:
-    """Tokens by level that make so many words; 0 stays 0, left to the model.
-
-    Raises:
-      UserError: if a length is beyond `decode.max_tokens`, or the model is told none.
-    """
-    config = self.experiment.decode_config
-    if any(target_words) and not self.experiment.model_config.length_condition:
-      raise UserError(
-        f"target_words {tuple(target_words)}: this model was trained without lengths "
-        "(model.length_condition=False) and cannot be told one; leave target_words out"
-      )
-    lengths = tuple(
-      max(1, round(words * self.run.tokens_per_word[level])) if words else 0
-      for level, words in zip(LEVELS, target_words, strict=True)
-    )
-    for level, words, length, most in zip(LEVELS, target_words, lengths, config.max_tokens):
-      if length > most:
-        raise UserError(
-          f"decode.target_words: {words} words at level {level} are about {length} tokens, more than"
-          f" decode.max_tokens={most} there; ask for fewer, or raise decode.max_tokens"
-        )
-    return lengths
-
   def write(
     self,
     batch: Batch,
@@ -127,11 +103,9 @@ class Inference:
       target_words: by level, in place of `decode.target_words`.
 
     Raises:
-      UserError: see `lengths_of`.
+      UserError: see `lengths_in_tokens`.
     """
-    if target_words is None:
-      target_words = self.experiment.decode_config.target_words
-    told = self.lengths_of(target_words)
+    told = lengths_in_tokens(self.run, target_words)
     on_device = put_batch(batch, self.experiment.mesh)
     result = jax.device_get(
       self._decode(
@@ -229,6 +203,36 @@ class Inference:
         start += count
       results.append((importances, by_level))
     return results
+
+
+def lengths_in_tokens(
+  run: TrainedRun, target_words: Sequence[int] | None = None
+) -> tuple[int, ...]:
+  """Tokens by level that make so many words (or `decode.target_words`); 0 is left to the model.
+
+  Raises:
+    UserError: if a length is beyond `decode.max_tokens`, or the model is told none.
+  """
+  experiment = run.experiment
+  if target_words is None:
+    target_words = experiment.decode_config.target_words
+  if any(target_words) and not experiment.model_config.length_condition:
+    raise UserError(
+      f"{tuple(target_words)} target words: this model was trained without lengths "
+      "(model.length_condition=False) and cannot be told one; leave them out"
+    )
+  lengths = tuple(
+    max(1, round(words * run.tokens_per_word[level])) if words else 0
+    for level, words in zip(LEVELS, target_words, strict=True)
+  )
+  limits = experiment.decode_config.max_tokens
+  for level, words, length, most in zip(LEVELS, target_words, lengths, limits, strict=True):
+    if length > most:
+      raise UserError(
+        f"{words} target words at level {level} are about {length} tokens, more than "
+        f"decode.max_tokens={most} there; ask for fewer words, or raise decode.max_tokens"
+      )
+  return lengths
 
 
 def grow_bucket(document: TokenizedDocument, buckets: Sequence[Bucket]) -> Bucket:

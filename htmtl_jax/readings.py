@@ -62,7 +62,7 @@ class Reading:
   Attributes:
     written: its summaries; None if only importance was asked for.
     importances: of its segments.
-    drawn: what the summaries drew on; None like `written`.
+    drawn: what the summaries drew on; None if that was not asked for.
     num_truncated: tokens that were not read.
   """
 
@@ -73,11 +73,17 @@ class Reading:
 
 
 def read_documents(
-  run: TrainedRun, tokenized: Sequence[TokenizedDocument], write: bool = True
+  run: TrainedRun,
+  tokenized: Sequence[TokenizedDocument],
+  write: bool = True,
+  explain: bool = True,
+  target_words: Sequence[int] | None = None,
 ) -> list[Reading]:
   """Reads every document of a split, in order.
 
-  Without `write` nothing is decoded, which is most of the time saved.
+  Without `write` nothing is decoded, which is most of the time saved; without `explain`
+  what the summaries drew on is not looked up. `target_words` by level stand in for
+  `decode.target_words`.
   """
   inference = Inference(run)
   config = run.experiment.config
@@ -88,10 +94,13 @@ def read_documents(
       indices = list(indices) + [-1] * (len(pieces) - len(indices))
       rows = [None if i < 0 else tokenized[int(i)] for i in indices]
       if write:
-        written = inference.write(batch, [0 if row is None else row.num_pieces for row in rows])
-        explained = inference.explain_batch(rows, batch, pieces, written)
+        num_pieces = [0 if row is None else row.num_pieces for row in rows]
+        written = inference.write(batch, num_pieces, target_words)
       else:
         written = [None] * len(rows)
+      if write and explain:
+        explained = inference.explain_batch(rows, batch, pieces, written)
+      else:
         importances = inference.importance(batch, pieces, rows)
         explained = [None if own is None else (own, None) for own in importances]
       for i, row, text, own in zip(indices, rows, written, explained, strict=True):

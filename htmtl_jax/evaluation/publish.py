@@ -46,6 +46,7 @@ def score_and_publish(
   word_budgets: Mapping[str, float],
   importance: Mapping[str, Any] | None = None,
   shown: Sequence[str] = ("htmtl",),
+  by_target_length: Sequence[Mapping[str, Any]] = (),
   importance_rows: Sequence[Mapping[str, Any]] | None = None,
   describe: Describe | None = None,
 ) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def score_and_publish(
     word_budgets: by level, what systems that choose sentences were given.
     importance: of `compute_results`.
     shown: systems whose summaries are printed.
+    by_target_length: of `evaluate_lengths.score_by_length`.
     importance_rows: of `write_results`.
     describe: makes the records of documents that get a report of their own.
 
@@ -78,6 +80,8 @@ def score_and_publish(
       progress=_show_progress(stack),
     )
   results["word_budgets"] = dict(word_budgets)
+  if by_target_length:
+    results["by_target_length"] = list(by_target_length)
   keep_other_split(directory, split)
   write_results(directory, results, pairs, importance_rows)
   print(render_table(results))

@@ -19,6 +19,7 @@ from htmtl_jax.evaluation.systems import CEILINGS
 from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
 from htmtl_jax.reports.document_report import Beside, Link, report_path, write_document_report
+from htmtl_jax.reports.evaluation_asked_lengths import asked_lengths_section
 from htmtl_jax.reports.evaluation_charts import (
   distributions_section,
   lengths_section,
@@ -58,6 +59,7 @@ SECTIONS: tuple[Callable[[EvaluationData], Section | None], ...] = (
   measures_section,
   distributions_section,
   lengths_section,
+  asked_lengths_section,
   positions_section,
   importance_section,
 )
