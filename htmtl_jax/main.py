@@ -1,7 +1,7 @@
 """The command line.
 
   python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR \\
-      --mode=prepare|train|evaluate|summarize|compare|report [--config.a.b=v ...]
+      --mode=prepare|train|evaluate|summarize|compare|report|human_eval [--config.a.b=v ...]
 
 Reads flags and config, calls the mode, and turns what happened into an exit
 status: 0 done, 2 the input is wrong (one line says how), 75 interrupted and
@@ -11,7 +11,7 @@ Modes are rows of `MODES`. JAX is imported by the modes, not here, so that
 `--help` and a wrong flag answer at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 import pathlib
@@ -107,9 +107,8 @@ def _compare(config: Any, arguments: flags.FlagValues) -> int:
   del config  # refused by `_load_config`
   from htmtl_jax import compare
 
-  paths = [os.path.expanduser(word.strip()) for word in arguments.runs.split(",")]
   compare.run_compare(
-    [path for path in paths if path],
+    _split_paths(arguments.runs),
     split=arguments.split,
     output=arguments.output,
     against=arguments.against,
@@ -125,6 +124,44 @@ def _report(config: Any, arguments: flags.FlagValues) -> int:
   return EXIT_OK
 
 
+def _export_study(config: Any, arguments: flags.FlagValues) -> int:
+  from htmtl_jax.human_eval import actions
+
+  actions.run_export(
+    _split_paths(arguments.runs),
+    arguments.output,
+    settings=arguments.study,
+    overrides=arguments.study_keys,
+    split=arguments.split,
+    systems=arguments.systems,
+    config=config,
+  )
+  return EXIT_OK
+
+
+def _simulate_raters(config: Any, arguments: flags.FlagValues) -> int:
+  del config  # refused by `_load_config`
+  from htmtl_jax.human_eval import actions
+
+  actions.run_simulate(arguments.study, arguments.output, overrides=arguments.study_keys)
+  return EXIT_OK
+
+
+def _import_answers(config: Any, arguments: flags.FlagValues) -> int:
+  del config  # refused by `_load_config`
+  from htmtl_jax.human_eval import actions
+
+  actions.run_import(
+    arguments.study, arguments.input, arguments.output, overrides=arguments.study_keys
+  )
+  return EXIT_OK
+
+
+def _split_paths(text: str) -> list[str]:
+  paths = [os.path.expanduser(word.strip()) for word in text.split(",")]
+  return [path for path in paths if path]
+
+
 @dataclasses.dataclass(frozen=True)
 class Mode:
   """One row of the table of modes.
@@ -138,15 +175,17 @@ class Mode:
     needs_config: whether `--config` must be given, even if the workdir has one.
     needs_run: whether the workdir has to hold a run already.
     takes_config: whether a config has any meaning to it.
+    actions: the modes that `--action` chooses from; with these, it does nothing itself.
   """
 
-  run: Callable[[Any, flags.FlagValues], int]
+  run: Callable[[Any, flags.FlagValues], int] | None
   help: str
   required: tuple[str, ...] = ()
   optional: tuple[str, ...] = ()
   needs_config: bool = False
   needs_run: bool = False
   takes_config: bool = True
+  actions: "Mapping[str, Mode]" = dataclasses.field(default_factory=dict)
 
 
 MODES = {
@@ -189,13 +228,50 @@ MODES = {
     required=("workdir",),
     takes_config=False,
   ),
+  "human_eval": Mode(
+    None,
+    "let people judge summaries: --action=export makes forms, import reads what comes back",
+    required=("action",),
+    actions={
+      "export": Mode(
+        _export_study,
+        "draw a sample of evaluated documents, and write a blinded form for each rater",
+        required=("runs", "output"),
+        optional=("study", "split", "systems"),
+      ),
+      "import": Mode(
+        _import_answers,
+        "check the answers that raters sent back, and report",
+        required=("study", "input"),
+        optional=("output",),
+        takes_config=False,
+      ),
+      "simulate": Mode(
+        _simulate_raters,
+        "answer the forms by programs, to try out what follows",
+        required=("study", "output"),
+        takes_config=False,
+      ),
+    },
+  ),
 }
 
 
 # ------------------------------------------------------------------------ flags
 
 # Flags that a mode takes or refuses; `config` and `mode` belong to all.
-_MODE_FLAGS = ("workdir", "split", "checkpoint", "systems", "input", "output", "runs", "against")
+_MODE_FLAGS = (
+  "workdir",
+  "split",
+  "checkpoint",
+  "systems",
+  "input",
+  "output",
+  "runs",
+  "against",
+  "action",
+  "study",
+)
 
 
 def _make_flags() -> flags.FlagValues:
@@ -220,24 +296,38 @@ def _make_flags() -> flags.FlagValues:
     flag_values=values,
   )
   define("checkpoint", "best", "best | latest | a step")
-  define("systems", None, f"what to compare, separated by commas: {', '.join(SYSTEMS)}")
-  define("input", None, "file or folder to summarise")
+  define(
+    "systems",
+    None,
+    f"what to compare, separated by commas: {', '.join(SYSTEMS)}; of human_eval RUN:SYSTEM, "
+    "or reference",
+  )
+  define("input", None, "file or folder to summarise; of human_eval the answers of raters")
   define(
     "output",
     None,
     "folder: of summarize for a report and a JSON a document, of compare for its tables "
-    "(default: print only)",
+    "(default: print only), of human_eval for what its action makes",
   )
   define("runs", None, "workdirs, or folders of evaluations, separated by commas")
   define("against", None, "RUN:SYSTEM to compare with (default: the first run's htmtl)")
+  define("action", None, f"of human_eval: {' | '.join(MODES['human_eval'].actions)}")
+  define(
+    "study",
+    None,
+    "of human_eval: a TOML file with settings for export, the folder that export wrote for the "
+    "other actions; one key: --study.SECTION.KEY=VALUE",
+  )
+  flags.DEFINE_multi_string("study_keys", [], "filled by --study.SECTION.KEY", flag_values=values)
   flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
   return values
 
 
-def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split_overrides(argv: Sequence[str], section: str = "config") -> tuple[list[str], list[str]]:
   """Separates `--config.a.b=v` and `--config.a.b v` from the other arguments.
 
   Done before absl parses, since absl knows flags only, not the keys of a config.
+  `section` is what stands in the place of `config`.
 
   Returns:
     (overrides as `a.b=v`, the other arguments).
@@ -249,10 +339,10 @@ def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
       others += [word, *words]
       break
     name = word.lstrip("-")
-    if not (word.startswith("-") and name.startswith("config.")):
+    if not (word.startswith("-") and name.startswith(f"{section}.")):
       others.append(word)
       continue
-    name = name.removeprefix("config.")
+    name = name.removeprefix(f"{section}.")
     if "=" not in name:
       value = next(words, None)
       if value is None or value.startswith("--"):
@@ -281,16 +371,30 @@ def _check_flags(values: flags.FlagValues) -> Mode:
   if values.mode not in MODES:
     raise UserError(f"--mode={values.mode} is unknown; choose one of {', '.join(MODES)}")
   mode = MODES[values.mode]
+  chosen, known = f"--mode={values.mode}", mode.required + mode.optional
+  if mode.actions:
+    actions = ", ".join(mode.actions)
+    if not values.action:
+      raise UserError(f"--action is missing; {chosen} needs one of {actions}")
+    if values.action not in mode.actions:
+      raise UserError(f"--action={values.action} is unknown; {chosen} has {actions}")
+    mode = mode.actions[values.action]
+    chosen = f"{chosen} --action={values.action}"
+    known += mode.required + mode.optional
   for name in mode.required:
     if not values[name].value:
-      raise UserError(f"--{name} is missing; --mode={values.mode} needs it")
-  for name in ("workdir", "input", "output"):
+      raise UserError(f"--{name} is missing; {chosen} needs it")
+  for name in ("workdir", "input", "output", "study"):
     if values[name].value:  # the shell leaves --name=~/x as it is
       values[name].value = os.path.expanduser(values[name].value)
   for name in _MODE_FLAGS:
-    if values[name].present and name not in mode.required + mode.optional:
-      raise UserError(f"--{name} has no meaning with --mode={values.mode}; leave it out")
-  mode = _check_systems(values, mode)
+    if values[name].present and name not in known:
+      raise UserError(f"--{name} has no meaning with {chosen}; leave it out")
+  if values.study_keys and "study" not in known:
+    name = values.study_keys[0].partition("=")[0]
+    raise UserError(f"--{name} has no meaning with {chosen}; leave it out")
+  if values.mode != "human_eval":  # which has systems of its own: RUN:SYSTEM
+    mode = _check_systems(values, mode)
   if mode.needs_config and not values.config:
     raise UserError(
       f"--config is missing; --mode={values.mode} needs one, "
@@ -338,7 +442,9 @@ def _load_config(values: flags.FlagValues, overrides: Sequence[str], mode: Mode)
   if values.config:
     config = config_lib.load_config(values.config, overrides)
   else:
-    config = config_lib.load_saved_config(values.workdir) if values.workdir else None
+    # A study of several runs is about documents that all of them have.
+    workdir = values.workdir or next(iter(_split_paths(values.runs or "")), None)
+    config = config_lib.load_saved_config(workdir) if workdir else None
     if config is None and values.workdir and mode.needs_run:
       raise UserError(
         f"--workdir={values.workdir} holds no {config_lib.CONFIG_FILE}; "
@@ -347,7 +453,7 @@ def _load_config(values: flags.FlagValues, overrides: Sequence[str], mode: Mode)
     if config is None and overrides:
       raise UserError(
         f"--config.{overrides[0].partition('=')[0]} has nothing to change; "
-        "give --config or a trained --workdir"
+        f"give --config or a trained {'--runs' if values.runs else '--workdir'}"
       )
     if config is not None:
       apply_overrides(config, overrides)
@@ -381,7 +487,9 @@ def run(argv: Sequence[str]) -> int:
   """
   try:
     overrides, others = _split_overrides(argv)
+    study_keys, others = _split_overrides(others, "study")
     values = _parse_flags(others)
+    values.study_keys = [f"study.{key}" for key in study_keys]
     if values.help:
       print(_format_help())
       return EXIT_OK
