@@ -12,7 +12,7 @@ from htmtl_jax.evaluation.saved import EVALUATION
 from htmtl_jax.evaluation.terminal import render_examples, render_table
 from htmtl_jax.progress import Progress
 
-_MIN_PAIRS_FOR_WORKERS = 600  # starting processes pays from here on
+_MIN_SUMMARIES_FOR_WORKERS = 3000  # four seconds of scoring: starting processes pays from here on
 
 
 def make_directory(workdir: str, name: str) -> str:
@@ -62,7 +62,7 @@ def score_and_publish(
       step,
       split,
       importance,
-      processes=_choose_processes(config, len(pairs)),
+      processes=_choose_processes(config, sum(len(pair.systems) for pair in pairs)),
       bootstrap_samples=config.evaluate.bootstrap_samples,
       seed=config.seed,
       progress=_show_progress(stack),
@@ -94,10 +94,10 @@ def keep_other_split(directory: str, split: str) -> None:
       os.replace(source, os.path.join(directory, other, name))
 
 
-def _choose_processes(config: Any, num_pairs: int) -> int:
-  if num_pairs < _MIN_PAIRS_FOR_WORKERS:
+def _choose_processes(config: Any, num_summaries: int) -> int:
+  if num_summaries < _MIN_SUMMARIES_FOR_WORKERS:
     return 1
-  return config.data.processes or os.cpu_count() or 1
+  return config.data.processes or count_cores()
 
 
 def _show_progress(stack: contextlib.ExitStack) -> Callable[[int, int], None]:
