@@ -179,7 +179,20 @@ def lexrank_scores(
   """
   if not sentences:
     return np.zeros(0)
-  graph = _similarity_graph(tfidf_vectors(sentences), threshold)
+  return lexrank_of_vectors(
+    tfidf_vectors(sentences), threshold, damping, tolerance, max_iterations
+  )
+
+
+def lexrank_of_vectors(
+  vectors: sparse.csr_array,
+  threshold: float = 0.1,
+  damping: float = 0.85,
+  tolerance: float = 1e-8,
+  max_iterations: int = 200,
+) -> np.ndarray:
+  """`lexrank_scores` of sentences whose `tfidf_vectors` are at hand, at least one."""
+  graph = _similarity_graph(vectors, threshold)
   return walk_scores(graph, damping, tolerance, max_iterations)
 
 

@@ -94,6 +94,14 @@ def _blocks(pairs: Sequence[SummaryPair]) -> dict[str, list[SummaryPair]]:
   return {key: block for key, block in blocks.items() if block}
 
 
+def _split_by_kind(block: Sequence[SummaryPair]) -> dict[str, list[int]]:
+  """Indices of the gold and of the silver references; empty if all are of one kind."""
+  kinds = [pair.reference_kind for pair in block]
+  if len(set(kinds)) < 2:
+    return {}
+  return {kind: [i for i, k in enumerate(kinds) if k == kind] for kind in sorted(set(kinds))}
+
+
 def _measures_of(pair: SummaryPair, key: str, system: str) -> Mapping[str, float | None]:
   """Measures are of whole summaries: there are none for a digest without its fillers."""
   return {} if pair.measures is None or key not in LEVELS else pair.measures[system]
@@ -135,10 +143,13 @@ def compute_results(
     of scores.jsonl, which `write_results` writes apart:
 
       {"step", "split", "documents", "systems": {name: {level: {metric: {"f", "low",
-       "high"}}}}, "measures": {name: {level: {measure: mean or None}}}, "importance",
+       "high"}}}}, "by_reference_kind": {level: {kind: {"documents", "systems": {name:
+       {metric: {"f", "low", "high"}}}}}}, "measures": {name: {level: {measure: mean or
+       None}}}, "importance",
        "reference_kinds": {level: {kind: documents}}, "documents_per_level": {level:
        documents}, "seed", "bootstrap_samples", "scores"}
 
+    "by_reference_kind" is there only if a level has both kinds, and only of such levels.
     "section_without_fillers" stands beside the levels where any reference has fillers;
     documents whose reference is nothing else are not in it. "measures" is there only if
     pairs have measures; see `text_measures.measure` for what they are.
@@ -160,11 +171,19 @@ def compute_results(
   )
   systems: dict[str, dict[str, Any]] = {}
   measures: dict[str, dict[str, Any]] = {}
+  by_kind: dict[str, dict[str, Any]] = {}
   start = 0
   for key, block in blocks.items():
     for name in systems_of[block[0].level]:
       own = {metric: values[start : start + len(block)] for metric, values in scores.items()}
       systems.setdefault(name, {})[key] = rouge.summarise(own, bootstrap_samples, seed)
+      for kind, chosen in _split_by_kind(block).items():
+        part = by_kind.setdefault(key, {}).setdefault(
+          kind, {"documents": len(chosen), "systems": {}}
+        )
+        part["systems"][name] = rouge.summarise(
+          {metric: values[chosen] for metric, values in own.items()}, bootstrap_samples, seed
+        )
       start += len(block)
       measured = _mean_measures([_measures_of(pair, key, name) for pair in block])
       if measured:
@@ -180,6 +199,7 @@ def compute_results(
     "split": split,
     "documents": len({pair.id for pair in pairs}),
     "systems": systems,
+    **({"by_reference_kind": by_kind} if by_kind else {}),
     **({"measures": measures} if measures else {}),
     "importance": None if importance is None else dict(importance),
     "reference_kinds": {

@@ -26,6 +26,18 @@ def _plural(count: int, noun: str) -> str:
   return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def _render_block(systems: Mapping[str, Any], width: int) -> list[str]:
+  """The rows of one level: a header, and the systems by falling rouge2."""
+  lines = ["  " + "system".ljust(width) + "".join(m.rjust(15) for m in METRICS)]
+  for name, scores in sorted(systems.items(), key=lambda item: (-item[1]["rouge2"]["f"], item[0])):
+    cells = [
+      f"{s['f']:.1f} ± {(s['high'] - s['low']) / 2.0:4.1f}"
+      for s in (scores[metric] for metric in METRICS)
+    ]
+    lines.append("  " + name.ljust(width) + "".join(cell.rjust(15) for cell in cells))
+  return lines
+
+
 def render_table(results: Mapping[str, Any]) -> str:
   """The scores as a table for a terminal: a block a level, a row a system.
 
@@ -34,7 +46,8 @@ def render_table(results: Mapping[str, Any]) -> str:
 
   Returns:
     Lines without a final newline; systems by falling rouge2, numbers from 0 to 100
-    with half the width of their 95% interval.
+    with half the width of their 95% interval. A level with gold and silver references is
+    followed by blocks of either kind alone.
   """
   systems = results["systems"]
   kinds = results["reference_kinds"]
@@ -51,14 +64,12 @@ def render_table(results: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{n} {kind}" for kind, n in kinds.get(level, {}).items())
     number = results["documents_per_level"][key]
     lines += ["", f"{LEVEL_LABELS[key]} ({_plural(number, 'document')}; references: {counts})"]
-    lines.append("  " + "system".ljust(width) + "".join(m.rjust(15) for m in METRICS))
-    named = [(name, levels[key]) for name, levels in systems.items() if key in levels]
-    for name, scores in sorted(named, key=lambda item: (-item[1]["rouge2"]["f"], item[0])):
-      cells = [
-        f"{s['f']:.1f} ± {(s['high'] - s['low']) / 2.0:4.1f}"
-        for s in (scores[metric] for metric in METRICS)
-      ]
-      lines.append("  " + name.ljust(width) + "".join(cell.rjust(15) for cell in cells))
+    own = {name: levels[key] for name, levels in systems.items() if key in levels}
+    lines += _render_block(own, width)
+    for kind, part in results.get("by_reference_kind", {}).get(key, {}).items():
+      number = _plural(part["documents"], "document")
+      lines += ["", f"{LEVEL_LABELS[key]}, {kind} references only ({number})"]
+      lines += _render_block(part["systems"], width)
   importance = results.get("importance")
   if importance and importance.get("sentence_auc") is not None:
     truth = {"planted": "the planted sentences", "oracle": "the oracle's sentences"}
