@@ -73,7 +73,10 @@ def get_config() -> ml_collections.ConfigDict:
   model.width = 512  # D
   model.num_heads = 8
   model.mlp_width = 2048
-  model.token_layers = 4  # sentence transformer: tokens attend inside their sentence
+  # What a token attends to: "sentence", its own (the hierarchical encoder), or "blocks": the
+  # text around it in reading order, L tokens at least on either side (a flat Transformer)
+  model.token_attention = "sentence"
+  model.token_layers = 4  # of the sentence transformer, or of the flat one
   model.paragraph_layers = 4  # paragraph transformer: sentences inside their paragraph
   model.section_layers = 2  # section transformer: paragraphs inside their section
   model.document_layers = 2  # sections across the document
@@ -85,8 +88,10 @@ def get_config() -> ml_collections.ConfigDict:
   model.piece_positions = True  # the decoder is told which piece of the summary it writes
   model.top_down = True  # False: no context flows back (the description's literal method)
   model.copy = True  # pointer-generator copy gate
-  model.memory = "all"  # what the decoder reads: "all", or "segments" without tokens
+  model.memory = "all"  # what the decoder reads: "all", "tokens" alone or "segments" alone
   model.decoder_stacks = "shared"  # or "separate": one stack a level
+  model.importance = "learned"  # or "uniform" among siblings, or "random" (ablations)
+  model.importance_gate = True  # False: importance does not decide what the decoder reads
   model.importance_floor = 0.1  # share of the decoder's gate given out evenly
   model.dropout = 0.1
   model.dtype = "bfloat16"  # of matmuls; parameters, softmaxes and losses are float32

@@ -47,7 +47,8 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()):
   """Returns the locked config of a file, with `a.b=v` overrides applied.
 
   Args:
-    path: a Python file with a function `get_config()`.
+    path: a Python file with a function `get_config()`; behind a colon may stand an
+      argument for it ("configs/ablation.py:no_copy").
     overrides: strings `a.b=v`; `v` is read as the type that `a.b` already has.
 
   Returns:
@@ -57,7 +58,9 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()):
     UserError: no such file, a file that does not run or has no `get_config`,
       an unknown key, or a value of the wrong type.
   """
-  config = _run_get_config(pathlib.Path(path))
+  path, colon, argument = os.fspath(path).partition(".py:")
+  arguments = (argument,) if colon else ()
+  config = _run_get_config(pathlib.Path(path + (".py" if colon else "")), arguments)
   apply_overrides(config, overrides)
   return config.lock()
 
@@ -77,7 +80,7 @@ def load_schema(near: str | os.PathLike | None = None):
   return None
 
 
-def _run_get_config(path: pathlib.Path) -> ml_collections.ConfigDict:
+def _run_get_config(path: pathlib.Path, arguments: tuple[str, ...] = ()) -> ml_collections.ConfigDict:
   if not path.is_file():
     raise UserError(_describe_missing_file(path))
   name = f"htmtl_jax_config_{path.stem}"
@@ -96,7 +99,7 @@ def _run_get_config(path: pathlib.Path) -> ml_collections.ConfigDict:
         f"config {path} has no function get_config(); "
         "define one that returns an ml_collections.ConfigDict"
       )
-    config = module.get_config()
+    config = module.get_config(*arguments)
   except UserError:
     raise
   except Exception as error:  # whatever a file written by a user may raise

@@ -251,6 +251,7 @@ class Batch:
 
   Attributes:
     token_ids: [B, R, L] int32, 0 at padding.
+    reading_order: [B, R, L] int32, the token's index in the document; N at padding.
     tokens: token rows; parents are sentences.
     sentences: sentence rows; parents are paragraphs.
     paragraphs: paragraph rows; parents are sections.
@@ -262,6 +263,7 @@ class Batch:
   """
 
   token_ids: jax.Array
+  reading_order: jax.Array
   tokens: Rows
   sentences: Rows
   paragraphs: Rows

@@ -96,7 +96,9 @@ def batch_shardings(mesh: Mesh, batch: Batch) -> Batch:
   if batch.token_ids.shape[-2] % mesh.shape["sequence"]:
     return shardings
   return shardings.replace(
-    token_ids=rows, tokens=shardings.tokens.replace(slot=rows, position=rows)
+    token_ids=rows,
+    reading_order=rows,
+    tokens=shardings.tokens.replace(slot=rows, position=rows),
   )
 
 

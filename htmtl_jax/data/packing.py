@@ -62,6 +62,8 @@ def pack_document(document: TokenizedDocument, bucket: Bucket) -> tuple[Batch, P
   )
   token_ids = np.zeros(bucket.tokens, np.int32)
   token_ids[token_destination] = document.token_ids[:num_tokens]
+  reading_order = np.full(bucket.tokens, bucket.tokens, np.int32)
+  reading_order[token_destination] = np.arange(num_tokens)
 
   # Flat slot of every segment in its own layer: where the layer below points to.
   sentence_slot = _child_destination(pieces.sentence_parent, sentence_place, bucket.row_sentences)
@@ -120,6 +122,7 @@ def pack_document(document: TokenizedDocument, bucket: Bucket) -> tuple[Batch, P
   )
   arrays = Batch(
     token_ids=token_ids.reshape(bucket.token_rows, bucket.row_tokens),
+    reading_order=reading_order.reshape(bucket.token_rows, bucket.row_tokens),
     tokens=tokens,
     sentences=sentences,
     paragraphs=paragraphs,

@@ -64,9 +64,13 @@ class RowAttention(nn.Module):
     query, key, value = (qkv[..., i, :, :] for i in range(3))
     if positions is not None:
       query, key = rotate(query, positions), rotate(key, positions)
-    h = attend(query, key, value, mask=mask)
+    h = self.attend(query, key, value, mask)
     h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
     return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+
+  def attend(self, query, key, value, mask):
+    """All [B, r, w, H, E]: a row's queries look at the keys of the same row."""
+    return attend(query, key, value, mask=mask)
 
 
 class SegmentAttention(nn.Module):

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 
 from htmtl_jax.errors import UserError
 
-MEMORIES = ("all", "segments")
+MEMORIES = ("all", "tokens", "segments")
+TOKEN_ATTENTIONS = ("sentence", "blocks")
+IMPORTANCES = ("learned", "uniform", "random")
 STACKS = ("shared", "separate")
 REMATS = ("none", "full", "dots")
 
@@ -18,6 +20,7 @@ class ModelConfig:
   width: int = 512
   num_heads: int = 8
   mlp_width: int = 2048
+  token_attention: str = "sentence"
   token_layers: int = 4
   paragraph_layers: int = 4
   section_layers: int = 2
@@ -32,6 +35,8 @@ class ModelConfig:
   copy: bool = True
   memory: str = "all"
   decoder_stacks: str = "shared"
+  importance: str = "learned"
+  importance_gate: bool = True
   importance_floor: float = 0.1
   dropout: float = 0.1
   dtype: str = "bfloat16"
@@ -55,6 +60,8 @@ class ModelConfig:
         f"config.model: width {self.width} must be num_heads {self.num_heads} times an even number"
       )
     for name, value, known in (
+      ("token_attention", self.token_attention, TOKEN_ATTENTIONS),
+      ("importance", self.importance, IMPORTANCES),
       ("memory", self.memory, MEMORIES),
       ("decoder_stacks", self.decoder_stacks, STACKS),
       ("remat", self.remat, REMATS),
@@ -66,6 +73,11 @@ class ModelConfig:
       raise UserError(
         "config.model: copy needs token states in the memory; set copy=False or memory='all'"
       )
+
+  @property
+  def reads_segments(self) -> bool:
+    """Whether anything asks for the states of sentences, paragraphs and sections."""
+    return self.top_down or self.importance == "learned" or self.memory != "tokens"
 
   @property
   def head_width(self) -> int:

@@ -5,6 +5,9 @@ tokens  -> sentence transformer  -> one vector a sentence
         -> section transformer   -> one vector a section -> across the document
 then down: every state receives its own parent's state, sentences also read the
 document's paragraphs and sections; then the importance of every segment.
+
+With `token_attention="blocks"` the tokens attend to the text around them instead, across
+sentences, and with no layers above them this is a flat Transformer (`blocks.py`).
 """
 
 import flax.linen as nn
@@ -14,6 +17,7 @@ import jax.numpy as jnp
 
 from htmtl_jax.layout import Batch
 from htmtl_jax.models.attention import AttentionPool, RowAttention, SegmentAttention
+from htmtl_jax.models.blocks import BlockTransformer
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.importance import Importance, ImportanceHead
 from htmtl_jax.models.layers import (
@@ -140,8 +144,13 @@ class Encoder(nn.Module):
     is_heading = batch.is_heading[..., None].astype(config.compute_dtype)  # [B, S, 1]
     x = x + spread_to_children(is_heading, tokens) * heading[0]
     x = nn.with_logical_constraint(x, ("act_batch", "act_row", "act_token", "act_embed"))
+    num_layers = config.token_layers
+    if config.token_attention == "blocks":
+      x, num_layers = BlockTransformer(config, name="flat_transformer")(x, batch, deterministic), 0
+    if not config.reads_segments:
+      return self._tokens_alone(batch, x)
     token_states, sentence_vectors = SiblingTransformer(
-      config, config.token_layers, rotary=True, name="sentence_transformer"
+      config, num_layers, rotary=True, name="sentence_transformer"
     )(x, tokens, deterministic)
 
     x = self._rows_of(sentence_vectors + is_heading * heading[1], sentences)
@@ -200,6 +209,16 @@ class Encoder(nn.Module):
       section_states=norm("section_norm")(sections),
       importance=importance,
     )
+
+  def _tokens_alone(self, batch: Batch, token_states) -> EncoderOutput:
+    """The output of an encoder without segments: zeros, and the same importance for all siblings."""
+    nothing = lambda mask: jnp.zeros((*mask.shape, self.config.width), token_states.dtype)
+    states = [
+      nothing(mask)
+      for mask in (batch.tokens.parent_mask, batch.sentences.parent_mask, batch.section_mask)
+    ]
+    importance = ImportanceHead(self.config, name="importance")(batch, *states)
+    return EncoderOutput(RMSNorm(self.config, name="token_norm")(token_states), *states, importance)
 
   @staticmethod
   def _rows_of(slots, rows):

@@ -7,8 +7,11 @@ and float32 (docs/design.md, section 3):
     imp(c) = w(c),   imp(p) = imp(c) w(p | c),   imp(s) = imp(p) w(s | p)
 
 so at each level it is a distribution over the document, and a parent's importance is
-the sum of its children's.
+the sum of its children's. For ablations the scores may be the same for all siblings
+("uniform"), or drawn once and for all for each document ("random").
 """
+
+import zlib
 
 import flax.linen as nn
 import flax.struct
@@ -52,6 +55,10 @@ class ImportanceHead(nn.Module):
     """States are [B, S, D], [B, P, D] and [B, C, D]."""
 
     def score(states, name):
+      if self.config.importance == "uniform":
+        return jnp.zeros(states.shape[:-1], jnp.float32)
+      if self.config.importance == "random":
+        return _random_scores(batch, name, states.shape[1])
       # float32 from here on: a softmax over hundreds of segments needs it. The small
       # initial scale starts training near equal importance for all siblings.
       h = RMSNorm(self.config, name=f"{name}_norm")(states).astype(jnp.float32)
@@ -85,6 +92,19 @@ class ImportanceHead(nn.Module):
     log_children = jnp.where(rows.mask, shares + parents, NEGATIVE)
     flat = (scores.shape[0], -1)
     return shares.reshape(flat), log_children.reshape(flat)
+
+
+def _random_scores(batch: Batch, name: str, count: int) -> jax.Array:
+  """[B, count] of a standard normal, each document's own, the same at every step."""
+  key = jax.random.key(zlib.crc32(name.encode()))
+
+  def draw(token_ids):
+    # Any hash of the words does; uint32 sums wrap around.
+    places = jnp.arange(1, token_ids.size + 1, dtype=jnp.uint32)
+    digest = (token_ids.reshape(-1).astype(jnp.uint32) * places).sum(dtype=jnp.uint32)
+    return jax.random.normal(jax.random.fold_in(key, digest), (count,))
+
+  return jax.vmap(draw)(jnp.where(batch.tokens.mask, batch.token_ids, 0))
 
 
 def with_floor(log_importance: jax.Array, mask: jax.Array, floor: float) -> jax.Array:

@@ -45,8 +45,11 @@ def make_memory(
 
   A token key carries log imp(its sentence) - log(tokens in that sentence) at every
   level, a segment key of the query's level log imp(that segment); imp with its floor,
-  the whole bias times `importance_ramp` (0 at the start of training, 1 later).
+  the whole bias times `importance_ramp` (0 at the start of training, 1 later). Without
+  `importance_gate` the bias of every key is 0.
   """
+  if not config.importance_gate:
+    importance_ramp = 0.0
   batch_size = batch.token_ids.shape[0]
   masks = (batch.tokens.parent_mask, batch.sentences.parent_mask, batch.section_mask)
   gates = [
@@ -80,6 +83,13 @@ def make_memory(
   token_ids = jnp.concatenate(
     [jnp.where(copyable, ids, -1), jnp.full((batch_size, segment_count), -1, ids.dtype)], axis=-1
   )
+  if config.memory == "tokens":  # then only these keys exist
+    num_tokens = ids.shape[-1]
+    return Memory(
+      states=encoded.token_states.reshape(batch_size, num_tokens, -1),
+      bias=jnp.stack(rows, axis=1)[..., :num_tokens],
+      token_ids=token_ids[:, :num_tokens],
+    )
   states = jnp.concatenate(
     [
       encoded.token_states.reshape(batch_size, -1, encoded.token_states.shape[-1]),
@@ -108,7 +118,8 @@ def segment_scores(
   scores sum to what the attention summed to, and a parent's is the sum of its children's.
 
   Args:
-    attention: [B, G, M] float32, one distribution (or a mean of some) per group g.
+    attention: [B, G, M] float32, one distribution (or a mean of some) per group g; M = N
+      where the memory has tokens alone.
     encoded: gives the shares w.
     batch: gives the tree.
 
@@ -119,6 +130,9 @@ def segment_scores(
   num_tokens = batch.token_ids.shape[1] * batch.token_ids.shape[2]
   sizes = [num_tokens, batch.tokens.parent_mask.shape[-1], batch.sentences.parent_mask.shape[-1]]
   ends = [sum(sizes[: i + 1]) for i in range(3)]
+  # Without segment keys (memory="tokens") nothing lies on them.
+  padding = ends[-1] + batch.section_mask.shape[-1] - attention.shape[-1]
+  attention = jnp.pad(attention, [(0, 0), (0, 0), (0, padding)])
   tokens, sentences, paragraphs, sections = jnp.split(attention, ends, axis=-1)
 
   def down(parents, log_shares, rows):

@@ -44,19 +44,30 @@ def _permute_backward(residuals, gradient):
 _permute.defvjp(_permute_forward, _permute_backward)
 
 
-def _permute_batch(*arrays):
+def permute(values, index, index_mask, inverse, inverse_mask):
+  """values[index] for each document, 0 where not index_mask; its gradient is a gather, too.
+
+  Args:
+    values: [B, n, ...].
+    index, index_mask: [B, m] int32 and bool.
+    inverse, inverse_mask: [B, n], what undoes it.
+
+  Returns:
+    [B, m, ...].
+  """
   # NumPy constants are not accepted under a custom gradient; device arrays are.
-  return jax.vmap(_permute)(*map(jnp.asarray, arrays))
+  arrays = map(jnp.asarray, (values, index, index_mask, inverse, inverse_mask))
+  return jax.vmap(_permute)(*arrays)
 
 
 def places_to_parents(values: jax.Array, rows: Rows) -> jax.Array:
   """[B, r*k, ...] at places of this layer -> [B, p, ...] at slots of the layer above, 0 at padding."""
-  return _permute_batch(values, rows.up, rows.parent_mask, rows.down, rows.place_mask)
+  return permute(values, rows.up, rows.parent_mask, rows.down, rows.place_mask)
 
 
 def parents_to_places(values: jax.Array, rows: Rows) -> jax.Array:
   """[B, p, ...] at slots of the layer above -> [B, r*k, ...] at places of this layer, 0 where empty."""
-  return _permute_batch(values, rows.down, rows.place_mask, rows.up, rows.parent_mask)
+  return permute(values, rows.down, rows.place_mask, rows.up, rows.parent_mask)
 
 
 def one_hot_places(rows: Rows, dtype=jnp.float32) -> jax.Array:
