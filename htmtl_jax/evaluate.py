@@ -6,18 +6,20 @@ same code; see `htmtl_jax/evaluation/`.
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from htmtl_jax.data.corpus_builder import count_cores
 from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
-from htmtl_jax.documents.document import Document, iterate_sentences
+from htmtl_jax.documents.document import Document
 from htmtl_jax.documents.references import eligible_sections, make_references
+from htmtl_jax.documents.sources import open_corpus
 from htmtl_jax.errors import UserError
+from htmtl_jax.evaluation import rankings
 from htmtl_jax.evaluation.baselines import Pieces, body_scores, extract
-from htmtl_jax.evaluation.importance import mean_sentence_auc, oracle_labels, planted_labels
+from htmtl_jax.evaluation.importance import oracle_labels, planted_labels
+from htmtl_jax.evaluation.learned import LearnedExtractor, learn_if_asked
 from htmtl_jax.evaluation.publish import make_directory, score_and_publish
 from htmtl_jax.evaluation.results import SummaryPair
-from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS
+from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS, LEARNED
 from htmtl_jax.evaluation.text_measures import Source
 from htmtl_jax.evaluation.untrained import make_pair, summarize_untrained
 from htmtl_jax.experiment import TrainedRun, open_run
@@ -57,13 +59,18 @@ def run_evaluate(
   tokenized = [corpus.split(split)[i] for i in range(len(documents))]
 
   directory = make_directory(workdir, str(run.step))
+  learned = None
+  if LEARNED in systems:
+    learned = learn_if_asked(config, open_corpus(config.data), workdir, systems, (split,))
   written, importances = summarise_split(run, tokenized, write="htmtl" in systems)
-  pairs, judged, labels = compare(run, documents, written, importances, systems)
-  auc = mean_sentence_auc(judged)
+  pairs, ranked, labels = compare(run, documents, written, importances, systems, learned)
+  judged = rankings.judge_documents(ranked, config.data.processes or count_cores())
+  summary = rankings.summarise_rankings(judged, config.evaluate.bootstrap_samples, config.seed)
   importance = {
-    "sentence_auc": auc,
+    "sentence_auc": rankings.mean_auc(summary),
     "labels": labels,
     "supervised": config.loss.importance > 0 and config.data.importance_labels,
+    **summary,
   }
   return score_and_publish(
     config,
@@ -74,6 +81,8 @@ def run_evaluate(
     run.word_budgets,
     importance,
     shown=("htmtl",) if "htmtl" in systems else systems[:1],
+    learned=None if learned is None else learned.facts,
+    ranking_rows=rankings.make_rows([own.document.id for own in ranked], judged),
   )
 
 
@@ -109,14 +118,15 @@ def compare(
   written: list[Written | None],
   importances: list[Importances],
   systems: Sequence[str] = DEFAULT_SYSTEMS,
-) -> tuple[list[SummaryPair], list[tuple], str]:
+  learned: LearnedExtractor | None = None,
+) -> tuple[list[SummaryPair], list[rankings.RankedDocument], str]:
   """Puts what every system says of every document beside its reference.
 
   Returns:
-    (pairs, judged, labels): for `compute_results`; (importance, labels, is_heading) by
-    document for the AUC; and what the labels are, "planted" or "oracle".
+    (pairs, ranked, labels): for `compute_results`; the documents whose important sentences
+    are known; and how they are known, "planted" or "oracle".
   """
-  pairs, judged = [], []
+  pairs, ranked = [], []
   labels = "planted" if all(d.planted is not None for d in documents) else "oracle"
   with Progress(len(documents), "baselines", unit="document") as progress:
     for document, text, importance in zip(documents, written, importances):
@@ -124,9 +134,12 @@ def compare(
       references = make_references(document)
       eligible = eligible_sections(document)
       source = Source.of_document(document)
+      scores = None if learned is None else learned.score(document)
       for level, reference in references.items():
         pieces = {
-          name: _summarise(run, name, document, references, level, eligible, text, importance)
+          name: _summarise(
+            run, name, document, references, level, eligible, text, importance, scores
+          )
           for name in systems
         }
         pairs.append(make_pair(document, source, reference, pieces))
@@ -136,19 +149,20 @@ def compare(
         truth = oracle_labels(document, references["paragraph"].text)
       else:
         continue
-      count = len(importance.sentences)  # what truncation left
-      headings = np.array([place.is_heading for place in iterate_sentences(document)], bool)[:count]
-      judged.append((importance.sentences, truth[:count], headings))
-  return pairs, judged, labels
+      kept = truth[: len(importance.sentences)]  # what truncation left
+      ranked.append(rankings.RankedDocument(document, importance.sentences, kept, scores))
+  return pairs, ranked, labels
 
 
-def _summarise(run, name, document, references, level, eligible, text, importance) -> Pieces:
+def _summarise(
+  run, name, document, references, level, eligible, text, importance, learned
+) -> Pieces:
   """What one system, trained or not, makes of a document at one level."""
   budget = run.word_budgets[level]
   if name == "htmtl":
     return text.pieces[level]
+  mmr = run.experiment.config.evaluate.mmr
   if name == "htmtl_extractive":
     scores = body_scores(document, importance.sentences)
-    mmr = run.experiment.config.evaluate.mmr
     return extract(scores, document, level, budget, eligible, mmr=mmr)
-  return summarize_untrained(name, document, references, level, budget, eligible)
+  return summarize_untrained(name, document, references, level, budget, eligible, learned, mmr)

@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+from htmtl_jax.data.corpus_builder import count_cores
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.results import SummaryPair, compute_results, write_results
 from htmtl_jax.evaluation.saved import EVALUATION
@@ -40,8 +41,10 @@ def score_and_publish(
   word_budgets: Mapping[str, float],
   importance: Mapping[str, Any] | None = None,
   shown: Sequence[str] = ("htmtl",),
+  learned: Mapping[str, Any] | None = None,
+  ranking_rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-  """Scores on all cores, writes the three files, and prints the table and examples.
+  """Scores on all cores, writes the files, and prints the table and examples.
 
   Args:
     config: of the experiment; reads `evaluate`, `seed` and `data.processes`.
@@ -52,6 +55,8 @@ def score_and_publish(
     word_budgets: by level, what systems that choose sentences were given.
     importance: of `compute_results`.
     shown: systems whose summaries are printed.
+    learned: what the learned extractor learnt from, if it took part.
+    ranking_rows: of `write_results`.
 
   Returns:
     What results.json holds, and "scores".
@@ -68,8 +73,10 @@ def score_and_publish(
       progress=_show_progress(stack),
     )
   results["word_budgets"] = dict(word_budgets)
+  if learned is not None:
+    results["learned"] = dict(learned)
   keep_other_split(directory, split)
-  write_results(directory, results, pairs)
+  write_results(directory, results, pairs, ranking_rows=ranking_rows)
   print(render_table(results))
   if config.evaluate.examples:
     print(render_examples(pairs, shown, count=config.evaluate.examples))

@@ -3,6 +3,7 @@
     results.json       means and intervals by system and level, for scripts and people
     predictions.jsonl  what every system wrote beside its reference, a pair a line
     scores.jsonl       ROUGE and measures of every system on every document, for paired tests
+    rankings.jsonl     how well importance and other rankings find what matters, by document
 
 Owns their schema. What is scored is decided elsewhere: a `SummaryPair` arrives with
 its texts ready, sentences separated by newlines (`rouge.join_sentences`).
@@ -132,7 +133,8 @@ def compute_results(
     step: of the checkpoint that was evaluated; None where no model took part.
     split: of the documents, or "all".
     importance: {"sentence_auc": 0..1 or None, "labels": "planted" or "oracle",
-      "supervised": bool}; None where no model took part.
+      "supervised": bool, and what `rankings.summarise_rankings` returns}; None where no
+      model took part.
     processes: worker processes for ROUGE; no influence on the numbers.
     bootstrap_samples: resamples of each 95% interval.
     seed: of the bootstrap.
@@ -248,16 +250,20 @@ def _dump(value: Any, indent: int | None = None) -> str:
 
 
 def write_results(
-  directory: str | os.PathLike, results: Mapping[str, Any], pairs: Iterable[SummaryPair]
+  directory: str | os.PathLike,
+  results: Mapping[str, Any],
+  pairs: Iterable[SummaryPair],
+  ranking_rows: Iterable[Mapping[str, Any]] | None = None,
 ) -> None:
-  """Writes results.json, predictions.jsonl and scores.jsonl, each atomically.
+  """Writes results.json, predictions.jsonl, scores.jsonl and rankings.jsonl, each atomically.
 
-  results.json comes last: where it is, the other two are complete.
+  results.json comes last: where it is, the others are complete.
 
   Args:
     directory: made if it is not there.
     results: of `compute_results`.
     pairs: what was scored, in the order of the lines of predictions.jsonl.
+    ranking_rows: of `rankings.make_rows`; without any, there is no such file.
   """
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
@@ -275,5 +281,9 @@ def write_results(
   )
   write_atomically(directory / "predictions.jsonl", predictions)
   write_atomically(directory / "scores.jsonl", map(_dump, results.get("scores", ())))
+  if ranking_rows:
+    write_atomically(directory / "rankings.jsonl", map(_dump, ranking_rows))
+  else:
+    (directory / "rankings.jsonl").unlink(missing_ok=True)  # of an earlier evaluation
   summary = {key: value for key, value in results.items() if key != "scores"}
   write_atomically(directory / "results.json", [_dump(summary, indent=2)])

@@ -38,6 +38,33 @@ def _render_block(systems: Mapping[str, Any], width: int) -> list[str]:
   return lines
 
 
+_RANKING_COLUMNS = {
+  "auc": "AUC",
+  "precision_at_k": "P@k",
+  "precision_at_5": "P@5",
+  "precision_at_10": "P@10",
+  "spearman": "Spearman",
+  "kendall": "Kendall",
+}
+
+
+def _render_rankings(rankings: Mapping[str, Any]) -> list[str]:
+  """Importance beside other rankings of the same sentences, the run's first."""
+  if not rankings:
+    return []
+  width = max(len(name) for name in [*rankings, "ranking"])
+  lines = ["  " + "ranking".ljust(width) + "".join(c.rjust(16) for c in _RANKING_COLUMNS.values())]
+  for name, measures in rankings.items():
+    cells = [
+      "-" if own is None else f"{own['mean']:.3f} ± {(own['high'] - own['low']) / 2.0:.3f}"
+      for own in (measures[measure] for measure in _RANKING_COLUMNS)
+    ]
+    lines.append("  " + name.ljust(width) + "".join(cell.rjust(16) for cell in cells))
+  lines.append("  P@k: share of the k best that matter, k as many as matter; the last two: rank")
+  lines.append("  correlation with what each sentence shares with the abstract")
+  return lines
+
+
 def render_table(results: Mapping[str, Any]) -> str:
   """The scores as a table for a terminal: a block a level, a row a system.
 
@@ -81,6 +108,7 @@ def render_table(results: Mapping[str, Any]) -> str:
         f"importance finds {labels} with AUC {importance['sentence_auc']:.3f},"
         f" trained {trained} importance labels"
       ),
+      *_render_rankings(importance.get("rankings", {})),
     ]
   return "\n".join(lines)
 

@@ -7,13 +7,17 @@ depends on its document and the settings alone, so it is the same whoever makes 
 from collections.abc import Mapping, Sequence
 import dataclasses
 
+import numpy as np
+
 from htmtl_jax.documents.document import Document
 from htmtl_jax.documents.references import Reference, eligible_sections, make_references
 from htmtl_jax.documents.sources import Corpus, Record
 from htmtl_jax.evaluation import extractors
 from htmtl_jax.evaluation.baselines import UNTRAINED, Pieces, Scorer, extract, oracle_summary
+from htmtl_jax.evaluation.learned import LearnedExtractor
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.rouge import join_sentences
+from htmtl_jax.evaluation.systems import LEARNED
 from htmtl_jax.evaluation.text_measures import Source, measure
 
 _SCORERS: Mapping[str, Scorer] = {
@@ -31,6 +35,8 @@ def summarize_untrained(
   level: str,
   word_budget: float,
   eligible: Sequence[int],
+  learned: np.ndarray | None = None,
+  mmr: bool = True,
 ) -> Pieces:
   """What an untrained system makes of a document at one level.
 
@@ -41,7 +47,12 @@ def summarize_untrained(
     level: of `LEVELS`.
     word_budget: see `baselines.extract`.
     eligible: the sections that get a piece at the section level.
+    learned: [B] scores of the body sentences by the learned extractor, if that is the name.
+    mmr: of `baselines.extract`, for the learned extractor, as for a run's own choice; the
+      others are what their sources describe.
   """
+  if name == LEARNED:
+    return extract(learned, document, level, word_budget, eligible, mmr=mmr)
   if name == "oracle":
     return oracle_summary(document, references, level, eligible)
   scorer = extractors.random_scorer(document.id) if name == "random" else _SCORERS[name]
@@ -90,11 +101,15 @@ class Comparison:
     corpus: parses records.
     systems: names, in the order of the results.
     word_budgets: by level.
+    learned: the learned extractor, if it is among the systems.
+    mmr: see `summarize_untrained`.
   """
 
   corpus: Corpus
   systems: tuple[str, ...]
   word_budgets: Mapping[str, float]
+  learned: LearnedExtractor | None = None
+  mmr: bool = True
 
   def compare(
     self, records: Sequence[Record]
@@ -111,18 +126,26 @@ class Comparison:
       except ValueError as error:
         malformed.append((record.where, str(error)))
         continue
-      compared.append(self._compare_document(document))
+      compared.append(self._compare_document(document, record))
     return compared, malformed
 
-  def _compare_document(self, document: Document) -> list[SummaryPair]:
+  def _compare_document(self, document: Document, record: Record) -> list[SummaryPair]:
     references = make_references(document)
+    learned = None if self.learned is None else self.learned.score(document, record)
     eligible = eligible_sections(document)
     source = Source.of_document(document)
     pairs = []
     for level, reference in references.items():
       pieces = {
         name: summarize_untrained(
-          name, document, references, level, self.word_budgets[level], eligible
+          name,
+          document,
+          references,
+          level,
+          self.word_budgets[level],
+          eligible,
+          learned,
+          self.mmr,
         )
         for name in self.systems
       }
