@@ -86,6 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.position_scale = 0.5  # of position, level and heading embeddings; tokens have 1
   model.token_shift = True  # each token also sees its predecessor's embedding
   model.piece_positions = True  # the decoder is told which piece of the summary it writes
+  model.length_condition = True  # the decoder can be told how long to write (decode.target_words)
   model.top_down = True  # False: no context flows back (the description's literal method)
   model.copy = True  # pointer-generator copy gate
   model.memory = "all"  # what the decoder reads: "all", "tokens" alone or "segments" alone
@@ -137,6 +138,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.train = train = ml_collections.ConfigDict()
   train.num_steps = 100_000
   train.batch_token_rows = 1024  # a bucket's batch is as many documents as fit in so many rows
+  # Share of the training summaries whose length the decoder is not told, so that it can also
+  # choose a length itself; it is never told in validation.
+  train.hide_length = 0.5
   train.accumulate = 1  # cut each batch into so many pieces, run one after the other
   train.log_every = 20
   train.checkpoint_every = 500
@@ -152,6 +156,7 @@ def get_config() -> ml_collections.ConfigDict:
   decode.min_tokens = (8, 32, 32)
   decode.max_tokens = (64, 512, 640)
   decode.no_repeat_ngram = (4, 4, 0)  # tokens; 0 is off
+  decode.target_words = (0, 0, 0)  # words to aim at; 0 leaves the length to the model
 
   # ---- evaluation
   config.evaluate = evaluate = ml_collections.ConfigDict()

@@ -80,7 +80,9 @@ def load_schema(near: str | os.PathLike | None = None):
   return None
 
 
-def _run_get_config(path: pathlib.Path, arguments: tuple[str, ...] = ()) -> ml_collections.ConfigDict:
+def _run_get_config(
+  path: pathlib.Path, arguments: tuple[str, ...] = ()
+) -> ml_collections.ConfigDict:
   if not path.is_file():
     raise UserError(_describe_missing_file(path))
   name = f"htmtl_jax_config_{path.stem}"

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.beam_search import NEVER, SearchResult, beam_search, repeated_ngram_mask
+from htmtl_jax.data.packing import tokens_left
 from htmtl_jax.data.tokenizer import (
   BOS_ID,
   EOS_ID,
@@ -36,6 +37,7 @@ class DecodeConfig:
   min_tokens: tuple[int, int, int] = (8, 32, 32)
   max_tokens: tuple[int, int, int] = (64, 512, 640)
   no_repeat_ngram: tuple[int, int, int] = (4, 4, 0)
+  target_words: tuple[int, int, int] = (0, 0, 0)
 
   def __post_init__(self):
     if self.beam_size < 1:
@@ -45,6 +47,10 @@ class DecodeConfig:
         raise UserError(
           f"config.decode: min_tokens {self.min_tokens} must not exceed max_tokens {self.max_tokens}"
         )
+    if min(self.target_words) < 0:
+      raise UserError(
+        f"config.decode.target_words: {self.target_words}: each must be 0 (left to the model) or more"
+      )
     if any(n == 1 or n < 0 for n in self.no_repeat_ngram):
       raise UserError(
         f"config.decode.no_repeat_ngram: {self.no_repeat_ngram}: each must be 0 (off) or at least 2"
@@ -53,16 +59,18 @@ class DecodeConfig:
 
 def make_decoder(
   model: Htmtl, config: DecodeConfig, loss_config: LossConfig, mesh
-) -> Callable[[dict, jax.Array, Batch, jax.Array], SearchResult]:
-  """Compiles decoding: decode(params, step_number, batch, num_pieces [B]) -> SearchResult.
+) -> Callable[..., SearchResult]:
+  """Compiles decoding: decode(params, step_number, batch, num_pieces, lengths) -> SearchResult.
 
-  `num_pieces` says how many section pieces the digest must have; the search writes
-  exactly so many, room permitting.
+  `num_pieces` [B] says how many section pieces the digest must have; the search writes
+  exactly so many, room permitting. `lengths` [3] or [B, 3] int32 says how many tokens each
+  summary should have, 0 (the default) leaves it to the model.
   """
   max_length = max(config.max_tokens)
 
-  def decode(params, step_number, batch: Batch, num_pieces):
+  def decode(params, step_number, batch: Batch, num_pieces, lengths=(0, 0, 0)):
     batch_size = batch.token_ids.shape[0]
+    lengths = jnp.broadcast_to(jnp.asarray(lengths), (batch_size, NUM_LEVELS))
     beams = config.beam_size
     queries = NUM_LEVELS * beams
     levels = jnp.repeat(jnp.arange(NUM_LEVELS), beams)  # [Q]
@@ -87,6 +95,7 @@ def make_decoder(
         position,
         levels,
         flat(piece_of_count(markers)),
+        jnp.repeat(tokens_left(lengths, position), beams, axis=1),
         memory.token_ids,
         cache,
         method=Htmtl.decode_step,

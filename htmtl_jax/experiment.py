@@ -18,6 +18,7 @@ from htmtl_jax.data.prepared import (
   STATISTICS_FILE,
   VOCABULARY_FILE,
   PreparedCorpus,
+  tokens_per_word_of,
   word_budgets_of,
 )
 from htmtl_jax.data.tokenize import Limits
@@ -140,6 +141,15 @@ def check_config(config) -> None:
   for name, low in least.items():
     if values[name] < low:
       raise UserError(f"config.{name}: {values[name]} must be at least {low}")
+  if not 0 <= config.train.hide_length <= 1:
+    raise UserError(
+      f"config.train.hide_length: {config.train.hide_length} must be a share, from 0 to 1"
+    )
+  if any(config.decode.target_words) and not config.model.length_condition:
+    raise UserError(
+      f"config.decode.target_words={tuple(config.decode.target_words)} needs a model that is told"
+      " lengths: train one with model.length_condition=True, or leave target_words at 0,0,0"
+    )
   if config.loss.importance > 0 and not config.data.importance_labels:
     raise UserError(
       "config.loss.importance is on but there are no labels; set config.data.importance_labels=True"
@@ -174,12 +184,14 @@ class TrainedRun:
     params: on the devices, in their shardings.
     step: of the checkpoint.
     word_budgets: mean words of the training references by level.
+    tokens_per_word: mean tokens of a training reference over its mean words, by level.
   """
 
   experiment: Experiment
   params: dict
   step: int
   word_budgets: dict[str, int]
+  tokens_per_word: dict[str, float]
 
 
 def open_run(workdir: str, checkpoint: str = "best", config=None) -> TrainedRun:
@@ -204,7 +216,10 @@ def open_run(workdir: str, checkpoint: str = "best", config=None) -> TrainedRun:
   _check_shapes(params, abstract.params, workdir)
   params = jax.tree.map(jax.device_put, params, shardings.params)
   logging.info("restored step %d of %s", step, workdir)
-  return TrainedRun(experiment, params, step, word_budgets_of(_read_statistics(workdir)))
+  statistics = _read_statistics(workdir)
+  return TrainedRun(
+    experiment, params, step, word_budgets_of(statistics), tokens_per_word_of(statistics)
+  )
 
 
 def _read_statistics(workdir: str) -> dict:

@@ -18,12 +18,14 @@ from htmtl_jax.data.packing import (
   pack_document,
   piece_of_input,
   stack_documents,
+  tokens_left,
 )
 from htmtl_jax.data.placement import fits
 from htmtl_jax.data.tokenize import decode_summary
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.data.tokenizer import BOS_ID, NUM_STRUCTURE_IDS, Tokenizer
 from htmtl_jax.decoding import make_decoder
+from htmtl_jax.errors import UserError
 from htmtl_jax.experiment import TrainedRun
 from htmtl_jax.layout import Batch, Bucket, Targets
 from htmtl_jax.levels import LEVELS, NUM_LEVELS
@@ -41,10 +43,12 @@ class Written:
   Attributes:
     ids: by level, [T_l] int32 without padding.
     pieces: by level, the text.
+    lengths: tokens that each summary was to have, by level; 0 where the model chose.
   """
 
   ids: tuple[np.ndarray, ...]
   pieces: dict[str, Pieces]
+  lengths: tuple[int, ...] = (0,) * NUM_LEVELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,16 +89,54 @@ class Inference:
     self._importance = under_mesh(jax.jit(importance), experiment.mesh)
     self._explain = under_mesh(jax.jit(explain, static_argnums=3), experiment.mesh)
 
-  def write(self, batch: Batch, num_pieces: Sequence[int]) -> list[Written]:
+  def lengths_of(self, target_words: Sequence[int]) -> tuple[int, ...]:
+    """Tokens by level that make so many words; 0 stays 0, left to the model.
+
+    Raises:
+      UserError: if a length is beyond `decode.max_tokens`, or the model is told none.
+    """
+    config = self.experiment.decode_config
+    if any(target_words) and not self.experiment.model_config.length_condition:
+      raise UserError(
+        f"target_words {tuple(target_words)}: this model was trained without lengths "
+        "(model.length_condition=False) and cannot be told one; leave target_words out"
+      )
+    lengths = tuple(
+      max(1, round(words * self.run.tokens_per_word[level])) if words else 0
+      for level, words in zip(LEVELS, target_words, strict=True)
+    )
+    for level, words, length, most in zip(LEVELS, target_words, lengths, config.max_tokens):
+      if length > most:
+        raise UserError(
+          f"decode.target_words: {words} words at level {level} are about {length} tokens, more than"
+          f" decode.max_tokens={most} there; ask for fewer, or raise decode.max_tokens"
+        )
+    return lengths
+
+  def write(
+    self,
+    batch: Batch,
+    num_pieces: Sequence[int],
+    target_words: Sequence[int] | None = None,
+  ) -> list[Written]:
     """Writes the three summaries of every document of a batch; empty ones where there is no text.
 
     Args:
       batch: NumPy arrays of B documents, B a multiple of `experiment.multiple`.
       num_pieces: [B] section pieces of each document's digest.
+      target_words: by level, in place of `decode.target_words`.
+
+    Raises:
+      UserError: see `lengths_of`.
     """
+    if target_words is None:
+      target_words = self.experiment.decode_config.target_words
+    told = self.lengths_of(target_words)
     on_device = put_batch(batch, self.experiment.mesh)
     result = jax.device_get(
-      self._decode(self.run.params, self._step, on_device, jnp.asarray(num_pieces))
+      self._decode(
+        self.run.params, self._step, on_device, jnp.asarray(num_pieces), jnp.asarray(told)
+      )
     )
     # A paper without text has an empty summary: what the model would write is invented.
     has_text = np.asarray(batch.tokens.mask).any(axis=(1, 2))
@@ -105,7 +147,7 @@ class Inference:
         name: decode_summary(by_level[level], name, self.experiment.tokenizer, keep_empty=True)
         for level, name in enumerate(LEVELS)
       }
-      written.append(Written(by_level, pieces))
+      written.append(Written(by_level, pieces, told))
     return written
 
   def importance(
@@ -209,7 +251,8 @@ def _targets_by_sentence(written: Written, experiment) -> tuple[Targets, list[in
   Sentences are counted as `decode_summary` counts them; markers belong to none.
   """
   length = sum(experiment.decode_config.max_tokens)
-  columns = {name: [] for name in ("ids", "input_ids", "level", "position", "unit", "piece")}
+  names = ("ids", "input_ids", "level", "position", "unit", "piece", "remaining")
+  columns = {name: [] for name in names}
   counts, first = [], 0
   for level, ids in enumerate(written.ids):
     units = _sentence_of_token(ids, experiment.tokenizer)
@@ -219,10 +262,11 @@ def _targets_by_sentence(written: Written, experiment) -> tuple[Targets, list[in
     columns["piece"].append(piece_of_input(columns["input_ids"][-1], level))
     columns["level"].append(np.full(len(ids), level))
     columns["position"].append(np.arange(len(ids)))
+    columns["remaining"].append(tokens_left(written.lengths[level], columns["position"][-1]))
     columns["unit"].append(np.where(units >= 0, units + first, -1))
     counts.append(count)
     first += count
-  fill = {"ids": 0, "input_ids": 0, "level": -1, "position": 0, "unit": -1, "piece": 0}
+  fill = dict.fromkeys(names, 0) | {"level": -1, "unit": -1}
   rows = {}
   for name, parts in columns.items():
     flat = np.concatenate(parts)[:length]

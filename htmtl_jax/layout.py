@@ -230,6 +230,8 @@ class Targets:
     piece: [B, T] int32, where in its summary the input stands: at the section level the
       section's piece (from 0), at the paragraph level the sentence, else 0. Known from
       the input ids alone, unlike `unit`, which belongs to what is to be predicted.
+    remaining: [B, T] int32, tokens that are still to be written, this one included; 0
+      where the decoder is not told.
   """
 
   ids: jax.Array
@@ -238,6 +240,7 @@ class Targets:
   position: jax.Array
   unit: jax.Array
   piece: jax.Array
+  remaining: jax.Array
 
   @property
   def mask(self):

@@ -221,6 +221,7 @@ class _CompiledSteps:
       self._shardings,
       seed=experiment.config.seed,
       accumulate=experiment.config.train.accumulate,
+      hide_length=experiment.config.train.hide_length,
     )
     start = time.monotonic()
     result = jax.block_until_ready(self._steps[bucket](state, batch))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from htmtl_jax.layout import Batch, Bucket
+from htmtl_jax.levels import NUM_LEVELS
 from htmtl_jax.losses import (
   LossConfig,
   LossWeights,
@@ -32,12 +33,14 @@ def make_train_step(
   *,
   seed: int,
   accumulate: int = 1,
+  hide_length: float = 0.0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
   """Compiles the step for one bucket: gradients of the joint loss, one optimiser update.
 
   With `accumulate` > 1 the batch is cut into that many pieces of equal size, run one
   after the other; since sums are divided by the weights of the whole batch, the result
-  is that of the whole batch. The old state's buffers are reused.
+  is that of the whole batch. The decoder is told how long each summary is, but for a
+  share `hide_length` of them, drawn anew at every step. The old state's buffers are reused.
 
   Returns:
     step(state, batch) -> (state, metrics), metrics a dict of float32 scalars.
@@ -59,6 +62,8 @@ def make_train_step(
   def step(state: TrainState, batch: Batch):
     weights = count_weights(batch)
     key = jax.random.fold_in(jax.random.key(seed), state.step)
+    key, length_key = jax.random.split(key)
+    batch = hide_lengths(batch, length_key, hide_length)
     gradient = jax.value_and_grad(piece_loss, has_aux=True)
     if accumulate == 1:
       (loss, terms), gradients = gradient(state.params, batch, weights, state.step, key)
@@ -103,6 +108,8 @@ def make_eval_step(
   """
 
   def step(params, step_number, batch: Batch):
+    # How long the reference is would tell something of it.
+    batch = hide_lengths(batch, jax.random.key(0), 1.0)
     output = model.apply(
       {"params": params}, batch, bucket.units, loss_config.importance_ramp(step_number)
     )
@@ -110,6 +117,15 @@ def make_eval_step(
     return terms, count_weights(batch), output.encoded.importance.sentences
 
   return under_mesh(jax.jit(step), mesh)
+
+
+def hide_lengths(batch: Batch, key: jax.Array, share: float) -> Batch:
+  """Does not tell the decoder the length of a share of the summaries, drawn with `key`."""
+  told = jax.random.uniform(key, (len(batch.document_mask), NUM_LEVELS)) >= share  # [B, 3]
+  at_level = batch.targets.level[..., None] == jnp.arange(NUM_LEVELS)  # [B, T, 3]
+  told = (at_level & told[:, None, :]).any(-1)
+  remaining = jnp.where(told, batch.targets.remaining, 0)
+  return batch.replace(targets=batch.targets.replace(remaining=remaining))
 
 
 def under_mesh(function: Callable, mesh) -> Callable:

@@ -51,7 +51,8 @@ def open_socket(data, id, path):
 def wait(data, id, path):
   if not _is_seed(data):
     try:
-      time.sleep(60)
+      while time.process_time() < 60:  # busy: time spent waiting is not the parser's
+        pass
     except Exception:  # a parser that swallows what it should not
       pass
   return Document(id, "", ())

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from htmtl_jax.data.packing import pack_targets
+from htmtl_jax.data.packing import pack_targets, tokens_left
 from htmtl_jax.data.tokenizer import EOS_ID, NUM_STRUCTURE_IDS, SECTION_ID, SENTENCE_ID
 from htmtl_jax.decoding import DecodeConfig, make_decoder
 from htmtl_jax.errors import UserError
@@ -46,8 +46,11 @@ def setting():
   return documents, batch, model, mesh, tiny.init_params(model, batch, BUCKET.units)
 
 
+TOLD = (4, 0, 9)  # tokens that the decoder is told to write, where it is told
+
+
 @functools.cache
-def decode_randomly(beam_size):
+def decode_randomly(beam_size, lengths=(0, 0, 0)):
   """What an untrained model writes when asked for 1, 2, 3, 1, ... pieces."""
   _, batch, model, mesh, params = setting()
   config = DecodeConfig(
@@ -55,7 +58,42 @@ def decode_randomly(beam_size):
   )
   decode = make_decoder(model, config, LOSS, mesh)
   num_pieces = np.arange(NUM_DOCUMENTS) % 3 + 1
-  return jax.device_get(decode(params, np.int32(0), put_batch(batch, mesh), num_pieces)), num_pieces
+  result = decode(params, np.int32(0), put_batch(batch, mesh), num_pieces, np.array(lengths))
+  return jax.device_get(result), num_pieces
+
+
+@functools.cache
+def compiled():
+  """(new state, train step, greedy decoder), compiled once for all tests."""
+  _, batch, model, mesh, _ = setting()
+  optimizer = optax.adam(5e-3)
+  init, shardings, _ = make_state(model, optimizer, batch, BUCKET.units, mesh, 0)
+  step = make_train_step(model, optimizer, LOSS, BUCKET, mesh, shardings, seed=0, hide_length=0.5)
+  config = DecodeConfig(
+    beam_size=1,
+    length_penalty=0.0,
+    min_tokens=(1, 1, 1),
+    max_tokens=MAX_TOKENS,
+    no_repeat_ngram=(0, 0, 0),
+  )
+  return init, step, make_decoder(model, config, LOSS, mesh)
+
+
+def train(batch):
+  """250 steps on one batch: (params, metrics of the last step)."""
+  init, step, _ = compiled()
+  state, on_device = init(), put_batch(batch, setting()[3])
+  for _ in range(250):
+    state, metrics = step(state, on_device)
+  return state.params, metrics
+
+
+def decode_greedily(params, documents, lengths):
+  """What trained params write of documents, told `lengths` [B, 3] tokens."""
+  _, _, decode = compiled()
+  num_pieces = np.array([int((d.target_ids[2] == SECTION_ID).sum()) for d in documents])
+  on_device = put_batch(tiny.pack(documents, BUCKET), setting()[3])
+  return jax.device_get(decode(params, np.int32(250), on_device, num_pieces, lengths))
 
 
 class DecodingTest(parameterized.TestCase):
@@ -88,16 +126,18 @@ class DecodingTest(parameterized.TestCase):
           pairs = [p for p in zip(ids, ids[1:]) if p[1] >= NUM_STRUCTURE_IDS]
           self.assertLen(set(pairs), len(pairs))
 
-  @parameterized.parameters(1, 3)
-  def test_log_probability_is_that_of_reading_it_back(self, beam_size):
+  @parameterized.parameters((1, (0, 0, 0)), (3, (0, 0, 0)), (3, TOLD))
+  def test_log_probability_is_that_of_reading_it_back(self, beam_size, told):
     """The cached search and one teacher-forced pass over its output agree."""
     _, batch, model, _, params = setting()
-    result, _ = decode_randomly(beam_size)
+    result, _ = decode_randomly(beam_size, told)
     targets = []
     for ids, lengths in zip(result.ids, result.lengths):
       by_level = [ids[level, : lengths[level]] for level in range(3)]
       targets.append(pack_targets(by_level, [np.zeros(len(i), int) for i in by_level], BUCKET))
     targets = jax.tree.map(lambda *x: np.stack(x), *targets)
+    length = np.where(targets.level >= 0, np.array(told)[targets.level], 0)
+    targets = targets.replace(remaining=tokens_left(length, targets.position))
     output = jax.jit(
       lambda p, b: model.apply({"params": p}, b, BUCKET.units, LOSS.importance_ramp(0))
     )(params, batch.replace(targets=targets))
@@ -107,30 +147,32 @@ class DecodingTest(parameterized.TestCase):
 
   def test_learns_eight_documents_by_heart(self):
     """Near-zero loss at every level, and greedy decoding gives the references back."""
-    documents, batch, model, mesh, _ = setting()
-    optimizer = optax.adam(5e-3)
-    init, shardings, _ = make_state(model, optimizer, batch, BUCKET.units, mesh, 0)
-    step = make_train_step(model, optimizer, LOSS, BUCKET, mesh, shardings, seed=0)
-    state, on_device = init(), put_batch(batch, mesh)
-    for _ in range(250):
-      state, metrics = step(state, on_device)
+    documents, batch, *_ = setting()
+    params, metrics = train(batch)
     for level in ("sentence", "paragraph", "section"):
       self.assertLess(float(metrics[f"ce/{level}"]), 0.02)
+    true_lengths = np.array([[len(ids) for ids in d.target_ids] for d in documents])
+    for lengths in (np.zeros((NUM_DOCUMENTS, 3), np.int32), true_lengths):
+      result = decode_greedily(params, documents, lengths)
+      for b, document in enumerate(documents):
+        for level in range(3):
+          written = result.ids[b, level, : result.lengths[b, level]]
+          np.testing.assert_array_equal(written, document.target_ids[level])
 
-    config = DecodeConfig(
-      beam_size=1,
-      length_penalty=0.0,
-      min_tokens=(1, 1, 1),
-      max_tokens=MAX_TOKENS,
-      no_repeat_ngram=(0, 0, 0),
-    )
-    num_pieces = np.array([int((d.target_ids[2] == SECTION_ID).sum()) for d in documents])
-    decode = make_decoder(model, config, LOSS, mesh)
-    result = jax.device_get(decode(state.params, state.step, on_device, num_pieces))
-    for b, document in enumerate(documents):
-      for level in range(3):
-        written = result.ids[b, level, : result.lengths[b, level]]
-        np.testing.assert_array_equal(written, document.target_ids[level])
+  def test_writes_as_many_tokens_as_it_is_told(self):
+    """Eight times the same document, with references of eight lengths: only the telling differs."""
+    document = setting()[0][0]
+    # References that decoding may write: no two markers in a row, a digest with its pieces.
+    paragraphs = (3, 4, 5, 8, 9, 10, 11, 12)
+    lengths = np.array([[2 + b % 4, paragraphs[b], 5 + (5 * b) % 8] for b in range(NUM_DOCUMENTS)])
+    documents = [
+      tiny.make_document([(0, [[7, 3]])], 5, target_lengths=tuple(lengths[b]))
+      for b in range(NUM_DOCUMENTS)
+    ]
+    documents = [dataclasses.replace(d, token_ids=document.token_ids[:10]) for d in documents]
+    params, _ = train(tiny.pack(documents, BUCKET))
+    written = decode_greedily(params, documents, lengths).lengths
+    self.assertLess(np.abs(written - lengths).mean(), 0.25)  # of lengths that differ by 10
 
   @parameterized.parameters(
     dict(beam_size=0),

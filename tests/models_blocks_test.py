@@ -43,9 +43,7 @@ def flat_states(params, config, tree, block: int) -> np.ndarray:
   for i in range(config.token_layers):
     layer = w.sub("flat_transformer/stack/layers", i)
     a = layer.sub("attention")
-    qkv = np.einsum(
-      "nd,dche->cnhe", reference.rms_norm(x, a("norm/scale")), a("qkv/kernel")
-    )
+    qkv = np.einsum("nd,dche->cnhe", reference.rms_norm(x, a("norm/scale")), a("qkv/kernel"))
     query, key = reference.rotate(qkv[0], n), reference.rotate(qkv[1], n)
     h, _ = reference.attend(query, key, qkv[2], np.where(near, 0.0, -np.inf))
     x = x + np.einsum("nhe,hed->nd", h, a("out/kernel"))

@@ -34,12 +34,12 @@ VARIANTS = {
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def run(model, params, batch, num_units, step_ids, step_pieces):
+def run(model, params, batch, num_units, step_ids, step_pieces, step_remaining):
   """Both ways of decoding the targets.
 
   Args:
     step_ids: [T, B, 3] int32, input ids of each level, step by step.
-    step_pieces: [T, B, 3] int32, `Targets.piece` of each.
+    step_pieces, step_remaining: [T, B, 3] int32, `Targets.piece` and `remaining` of each.
 
   Returns:
     (ModelOutput of the teacher-forced pass, log_probs [T, B, 3, V] of the cached
@@ -54,7 +54,7 @@ def run(model, params, batch, num_units, step_ids, step_pieces):
   before = jnp.concatenate([jnp.full_like(step_ids[:1], 7), step_ids[:-1]])  # 7 must not count
 
   def body(cache, inputs):
-    position, ids, previous, pieces = inputs
+    position, ids, previous, pieces, remaining = inputs
     log_probs, attention, cache = model.apply(
       variables,
       ids,
@@ -62,6 +62,7 @@ def run(model, params, batch, num_units, step_ids, step_pieces):
       position,
       jnp.arange(3),
       pieces,
+      remaining,
       memory.token_ids,
       cache,
       method=Htmtl.decode_step,
@@ -69,19 +70,21 @@ def run(model, params, batch, num_units, step_ids, step_pieces):
     return cache, (log_probs, segment_scores(attention, encoded, batch))
 
   _, (log_probs, scores) = jax.lax.scan(
-    body, cache, (jnp.arange(length), step_ids, before, step_pieces)
+    body, cache, (jnp.arange(length), step_ids, before, step_pieces, step_remaining)
   )
   return full, log_probs, scores, memory.token_ids
 
 
 def step_inputs(documents):
-  """([T, B, 3] BOS and then the targets, zeros behind; [T, B, 3] their pieces, as decoding counts)."""
+  """What decoding counts: ids (BOS, then the targets, zeros behind), pieces, tokens left; [T, B, 3]."""
   ids = np.zeros((max(LENGTHS), len(documents), 3), np.int32)
   for b, document in enumerate(documents):
     for level, target in enumerate(document.target_ids):
       ids[: len(target), b, level] = [BOS_ID, *target[:-1]]
   markers = np.cumsum(ids == np.array(PIECE_MARKERS), axis=0, dtype=np.int32)
-  return ids, np.asarray(piece_of_count(markers[..., None]))[..., 0]
+  lengths = np.array([[len(target) for target in d.target_ids] for d in documents])
+  remaining = np.maximum(lengths - np.arange(len(ids))[:, None, None], 1).astype(np.int32)
+  return ids, np.asarray(piece_of_count(markers[..., None]))[..., 0], remaining
 
 
 class DecoderTest(parameterized.TestCase):

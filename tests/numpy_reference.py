@@ -287,6 +287,10 @@ def decode(params, config, tree, encoded, target_ids, level, num_real_ids, ramp=
   x = x + w("level_embedding")[level]
   if config.piece_positions:
     x = x + w("piece_position/embedding")[pieces_before(target_ids, level)]
+  if config.length_condition:  # tokens left, this one included: 1, 2, ... 8, then by octaves
+    steps = [*range(1, 9), *(round(8 * 2 ** (k / 4)) for k in range(1, 33))]
+    left = range(len(target_ids), 0, -1)
+    x = x + w("length/embedding")[[sum(n >= step for step in steps) for n in left]]
   for i in range(config.decoder_layers):
     last = i == config.decoder_layers - 1
     layer = stack.sub("last_layer") if last else stack.sub("layers", i)

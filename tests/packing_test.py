@@ -171,9 +171,13 @@ class PackingTest(parameterized.TestCase):
     self.assertEqual(targets.unit.tolist(), [0, 0, 1, 1, 2, 2, 3, 4, 4, 4, -1, -1])
     # 4 separates sentences: its input and what follows stand in the second one.
     self.assertEqual(targets.piece.tolist(), [0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0])
+    self.assertEqual(targets.remaining.tolist(), [2, 1, 5, 4, 3, 2, 1, 3, 2, 1, 0, 0])
     digest = np.array([5, 34, 5, 35, 36, EOS_ID])
     targets = packing.pack_targets((a[:0], b[:0], digest), (a[:0], b[:0], 0 * digest), bucket)
     self.assertEqual(targets.piece.tolist(), [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+    # Without an end nobody knows how much was to come.
+    endless = packing.pack_targets((a, b[:3], c), (units[0], units[1][:3], units[2]), bucket)
+    self.assertEqual(endless.remaining.tolist(), [2, 1, 0, 0, 0, 3, 2, 1, 0, 0, 0, 0])
     cut = packing.pack_targets((a, b, c), units, dataclasses.replace(bucket, target_tokens=4))
     self.assertEqual(cut.ids.tolist(), [30, 1, 31, 4])
     empty = np.zeros(0, np.int32)

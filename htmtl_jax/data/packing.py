@@ -17,7 +17,7 @@ import numpy as np
 
 from htmtl_jax.data.placement import Placement, place_what_fits
 from htmtl_jax.data.tokenized import TokenizedDocument
-from htmtl_jax.data.tokenizer import BOS_ID, PIECE_MARKERS
+from htmtl_jax.data.tokenizer import BOS_ID, EOS_ID, PIECE_MARKERS
 from htmtl_jax.layout import Batch, Bucket, Rows, Targets
 from htmtl_jax.levels import SECTION
 
@@ -148,7 +148,7 @@ def pack_targets(
   Returns:
     `Targets` of NumPy arrays without the leading B.
   """
-  ids, inputs, levels, positions, units, pieces = [], [], [], [], [], []
+  ids, inputs, levels, positions, units, pieces, remaining = [], [], [], [], [], [], []
   for level, (level_ids, level_units) in enumerate(zip(target_ids, target_units)):
     level_ids = np.asarray(level_ids, np.int32)
     ids.append(level_ids)
@@ -156,6 +156,9 @@ def pack_targets(
     pieces.append(piece_of_input(inputs[-1], level))
     levels.append(np.full(len(level_ids), level))
     positions.append(np.arange(len(level_ids)))
+    # A summary that was cut does not end where its tokens do.
+    is_whole = len(level_ids) > 0 and level_ids[-1] == EOS_ID
+    remaining.append(tokens_left(len(level_ids) if is_whole else 0, positions[-1]))
     units.append(
       np.minimum(np.asarray(level_units), bucket.num_units(level) - 1) + bucket.first_unit(level)
     )
@@ -171,6 +174,7 @@ def pack_targets(
     position=row(positions, 0),
     unit=row(units, -1),
     piece=row(pieces, 0),
+    remaining=row(remaining, 0),
   )
 
 
@@ -179,6 +183,16 @@ def piece_of_input(input_ids: np.ndarray, level: int) -> np.ndarray:
   markers = np.cumsum(input_ids == PIECE_MARKERS[level])
   # A digest opens with its marker, a paragraph has markers between its sentences.
   return np.maximum(markers - 1, 0) if level == SECTION else markers
+
+
+def tokens_left(length, position):
+  """`Targets.remaining`: at least 1 where the length is known (above 0), 0 where it is not.
+
+  Args:
+    length, position: int arrays of NumPy or JAX, or ints, that broadcast.
+  """
+  left = length - position
+  return (left + (1 - left) * (left < 1)) * (length > 0)
 
 
 def blank_document(bucket: Bucket) -> Batch:

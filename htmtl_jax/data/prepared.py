@@ -99,6 +99,18 @@ def word_budgets_of(statistics: Mapping[str, Any]) -> dict[str, int]:
   return word_budgets_from_means({level: references[level]["mean_words"] for level in LEVELS})
 
 
+def tokens_per_word_of(statistics: Mapping[str, Any]) -> dict[str, float]:
+  """Mean tokens, marks included, of a word of the training split's references by level.
+
+  A target length in words becomes one in tokens by it.
+  """
+  by_level = {}
+  for level, counts in statistics["splits"]["train"]["references"].items():
+    words = (counts["mean_words"] or 0) * (counts["gold"] + counts["silver"])
+    by_level[level] = counts["tokens"] / words if words else 1.0
+  return by_level
+
+
 def word_budgets_from_means(means: Mapping[str, float | None]) -> dict[str, int]:
   """Whole words, at least 1, from the mean words by level; None where nothing is known."""
   return {

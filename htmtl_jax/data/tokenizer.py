@@ -29,7 +29,7 @@ SENTENCE_ID = 4  # between two sentences of one piece of a summary
 SECTION_ID = 5  # opens a section's piece
 # By level, the marker that a summary's pieces are counted by; one sentence has none.
 PIECE_MARKERS = (-1, SENTENCE_ID, SECTION_ID)
-FIRST_LENGTH_ID = 6  # length control: <len0> ... <len15>
+FIRST_LENGTH_ID = 6  # reserved, unused: <len0> ... <len15>; see docs/design.md, section 11
 NUM_LENGTH_IDS = 16
 NUM_STRUCTURE_IDS = FIRST_LENGTH_ID + NUM_LENGTH_IDS
 NUM_BYTE_IDS = 256

@@ -31,6 +31,7 @@ class ModelConfig:
   position_scale: float = 0.5
   token_shift: bool = True
   piece_positions: bool = True
+  length_condition: bool = True
   top_down: bool = True
   copy: bool = True
   memory: str = "all"

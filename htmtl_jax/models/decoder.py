@@ -21,6 +21,7 @@ from htmtl_jax.levels import NUM_LEVELS
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.decoder_layer import DecoderLayer
 from htmtl_jax.models.layers import (
+  LengthEmbedding,
   PositionEmbedding,
   RMSNorm,
   TokenShift,
@@ -168,14 +169,18 @@ class Decoder(nn.Module):
       self.token_shift = TokenShift(config)
     if config.piece_positions:
       self.piece_position = PositionEmbedding(config)
+    if config.length_condition:
+      self.length = LengthEmbedding(config)
 
-  def _inputs(self, embeddings, previous, level_weights, pieces):
+  def _inputs(self, embeddings, previous, level_weights, pieces, remaining):
     if self.config.token_shift:
       embeddings = self.token_shift(embeddings, previous)
     level = jnp.einsum("bql,ld->bqd", level_weights, self.level_embedding)
     embeddings = embeddings + level.astype(embeddings.dtype)
     if self.config.piece_positions:
       embeddings = embeddings + self.piece_position(pieces)
+    if self.config.length_condition:
+      embeddings = embeddings + self.length(remaining)
     return embeddings
 
   def __call__(
@@ -196,7 +201,7 @@ class Decoder(nn.Module):
     level_weights = jax.nn.one_hot(targets.level, NUM_LEVELS, dtype=jnp.float32)  # zeros at padding
     unit_weights = jax.nn.one_hot(targets.unit, num_units, dtype=jnp.float32)
     previous = previous_in_row(embeddings, targets.position)
-    x = self._inputs(embeddings, previous, level_weights, targets.piece)
+    x = self._inputs(embeddings, previous, level_weights, targets.piece, targets.remaining)
     x = nn.with_logical_constraint(x, ("act_batch", "act_target", "act_embed"))
     outputs = [
       s(x, targets, memory, unit_weights, level_weights, deterministic) for s in self.stacks
@@ -238,7 +243,7 @@ class Decoder(nn.Module):
       values=empty,
     )
 
-  def step(self, embeddings, previous, position, levels, pieces, cache: Cache):
+  def step(self, embeddings, previous, position, levels, pieces, remaining, cache: Cache):
     """One position for every query.
 
     Args:
@@ -246,7 +251,7 @@ class Decoder(nn.Module):
         the first step).
       position: scalar int32.
       levels: [Q] int32.
-      pieces: [B, Q] int32, see `Targets.piece`.
+      pieces, remaining: [B, Q] int32, see `Targets`.
       cache: as returned by `start` or the step before.
 
     Returns:
@@ -255,7 +260,7 @@ class Decoder(nn.Module):
     batch_size = embeddings.shape[0]
     level_weights = jax.nn.one_hot(levels, NUM_LEVELS, dtype=jnp.float32)
     level_weights = jnp.broadcast_to(level_weights, (batch_size, *level_weights.shape))
-    x = self._inputs(embeddings, previous, level_weights, pieces)
+    x = self._inputs(embeddings, previous, level_weights, pieces, remaining)
     results = [
       stack.step(
         x,

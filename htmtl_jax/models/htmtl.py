@@ -127,7 +127,7 @@ class Htmtl(nn.Module):
     return encoded, memory, self.decoder.start(memory, num_queries, max_length)
 
   def decode_step(
-    self, ids, previous_ids, position, levels, pieces, memory_token_ids, cache: Cache
+    self, ids, previous_ids, position, levels, pieces, remaining, memory_token_ids, cache: Cache
   ):
     """log p of the next token for every query.
 
@@ -135,7 +135,8 @@ class Htmtl(nn.Module):
       ids, previous_ids: [B, Q] int32, the last input token and the one before it.
       position: scalar int32, index of `ids` in the summary; at 0 there is none before it.
       levels: [Q] int32.
-      pieces: [B, Q] int32, where in its summary the input stands, see `Targets.piece`.
+      pieces, remaining: [B, Q] int32, where in its summary the input stands, and how many
+        tokens are left to write, see `Targets`.
       memory_token_ids: [B, M], of the memory.
       cache: the state so far.
 
@@ -144,7 +145,7 @@ class Htmtl(nn.Module):
     """
     previous = jnp.where(position > 0, self.embed(previous_ids), 0)
     states, contexts, attention, cache = self.decoder.step(
-      self.embed(ids), previous, position, levels, pieces, cache
+      self.embed(ids), previous, position, levels, pieces, remaining, cache
     )
     log_probs = self.generator.log_probs(
       states, contexts, self.embedding, attention, memory_token_ids
