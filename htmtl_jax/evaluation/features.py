@@ -168,7 +168,7 @@ def _position(sections: np.ndarray, paragraphs: np.ndarray, num_sections: int):
 
 def _centrality(sentences: Sequence[str], sections: np.ndarray):
   count = len(sentences)
-  vectors = tfidf_vectors(sentences)  # [B, V] of unit length
+  vectors = tfidf_vectors(sentences, stem=True)  # [B, V] of unit length
   lexrank = lexrank_of_vectors(vectors) * count
   centroid = _likeness_to_mean(vectors)
   section_centroid = np.zeros(count)
@@ -209,7 +209,8 @@ def _words(document: Document, sentences: Sequence[str], sections: np.ndarray):
   rarity = np.log((1 + count) / np.maximum(holders, 1.0))
   num_words = np.array([len(sentence.split()) for sentence in sentences], np.float64)
   characters = np.array([len(sentence) for sentence in sentences], np.float64)
-  other_heads = np.stack([np.delete(heads, c, axis=0).max(axis=0, initial=0.0) for c in range(len(heads))])
+  all_but = lambda c: np.delete(heads, c, axis=0).max(axis=0, initial=0.0)
+  other_heads = np.stack([all_but(c) for c in range(len(heads))])
   in_head = np.asarray(own.multiply(heads[sections]).sum(axis=1)).ravel()
   in_other_heads = np.asarray(own.multiply(other_heads[sections]).sum(axis=1)).ravel()
   mean_frequency = (counts[:count] @ frequency) / np.maximum(content, 1.0)

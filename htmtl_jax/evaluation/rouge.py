@@ -46,6 +46,11 @@ class CachedStemmer:
 _STEMMER = CachedStemmer()
 
 
+def stem(word: str) -> str:
+  """The Porter stem of a lower-case word; words of three letters or fewer stay, as in ROUGE."""
+  return _STEMMER.stem(word) if len(word) > 3 else word
+
+
 def tokenize(text: str) -> list[str]:
   """The stemmed words that ROUGE compares, by rouge-score's own tokeniser."""
   return rouge_tokenize.tokenize(text, _STEMMER)
