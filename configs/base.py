@@ -162,9 +162,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.evaluate = evaluate = ml_collections.ConfigDict()
   evaluate.max_documents = 0  # 0 for all
   evaluate.batch_token_rows = 256
+  # Also write every document at these shares of the mean length of the training references,
+  # such as 0.5,1.0,1.5, and score it: what shorter summaries cost
+  evaluate.length_factors = ()
   evaluate.bootstrap_samples = 1000
   evaluate.mmr = True  # the extractive mode avoids redundant sentences
   evaluate.examples = 1  # documents whose summaries are printed at the end
+  evaluate.reports = 5  # the best and the worst so many get an HTML report; -1 for all, 0 for none
 
   # ---- devices; -1 takes all that are left
   config.mesh = mesh = ml_collections.ConfigDict()

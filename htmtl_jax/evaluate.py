@@ -5,17 +5,21 @@ same code; see `htmtl_jax/evaluation/`.
 """
 
 from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
 
 from htmtl_jax.data.corpus_builder import count_cores
-from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
-from htmtl_jax.documents.document import Document
+from htmtl_jax.documents.document import Document, iterate_sentences
 from htmtl_jax.documents.references import eligible_sections, make_references
 from htmtl_jax.documents.sources import open_corpus
 from htmtl_jax.errors import UserError
+from htmtl_jax.evaluate_lengths import check_length_factors, score_by_length
 from htmtl_jax.evaluation import rankings
-from htmtl_jax.evaluation.baselines import Pieces, body_scores, extract
+from htmtl_jax.evaluation.baselines import Pieces, body_places
 from htmtl_jax.evaluation.importance import oracle_labels, planted_labels
+from htmtl_jax.evaluation.importance_rows import make_row
 from htmtl_jax.evaluation.learned import LearnedExtractor, learn_if_asked
 from htmtl_jax.evaluation.publish import make_directory, score_and_publish
 from htmtl_jax.evaluation.results import SummaryPair
@@ -23,8 +27,9 @@ from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS, LEARNED
 from htmtl_jax.evaluation.text_measures import Source
 from htmtl_jax.evaluation.untrained import make_pair, summarize_untrained
 from htmtl_jax.experiment import TrainedRun, open_run
-from htmtl_jax.inference import Importances, Inference, Written
+from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
+from htmtl_jax.readings import Reading, choose_sentences, describe_reading, read_documents
 
 
 def run_evaluate(
@@ -47,6 +52,8 @@ def run_evaluate(
     What results.json holds, and the rows of scores.jsonl.
   """
   run = open_run(workdir, checkpoint, config)
+  factors = config.evaluate.length_factors if "htmtl" in systems else ()
+  check_length_factors(run, factors)
   corpus = prepare_corpus(config, prepared_directory(config, workdir))
   if corpus.tokenizer.to_bytes() != run.experiment.tokenizer.to_bytes():
     raise UserError(
@@ -62,16 +69,19 @@ def run_evaluate(
   learned = None
   if LEARNED in systems:
     learned = learn_if_asked(config, open_corpus(config.data), workdir, systems, (split,))
-  written, importances = summarise_split(run, tokenized, write="htmtl" in systems)
-  pairs, ranked, labels = compare(run, documents, written, importances, systems, learned)
-  judged = rankings.judge_documents(ranked, config.data.processes or count_cores())
-  summary = rankings.summarise_rankings(judged, config.evaluate.bootstrap_samples, config.seed)
+  readings = read_documents(run, tokenized, write="htmtl" in systems)
+  pairs, judged, labels = compare(run, documents, readings, systems, learned)
+  ranked = rankings.judge_documents(
+    [own.as_ranked() for own in judged], config.data.processes or count_cores()
+  )
+  summary = rankings.summarise_rankings(ranked, config.evaluate.bootstrap_samples, config.seed)
   importance = {
     "sentence_auc": rankings.mean_auc(summary),
     "labels": labels,
     "supervised": config.loss.importance > 0 and config.data.importance_labels,
     **summary,
   }
+  by_length = score_by_length(run, documents, tokenized, factors)
   return score_and_publish(
     config,
     pairs,
@@ -81,55 +91,58 @@ def run_evaluate(
     run.word_budgets,
     importance,
     shown=("htmtl",) if "htmtl" in systems else systems[:1],
+    by_target_length=by_length,
     learned=None if learned is None else learned.facts,
-    ranking_rows=rankings.make_rows([own.document.id for own in ranked], judged),
+    importance_rows=[_describe_importance(own, labels) for own in judged],
+    ranking_rows=rankings.make_rows([own.document.id for own in judged], ranked),
+    describe=lambda ids: (
+      describe_reading(run, document, reading)
+      for document, reading in zip(documents, readings, strict=True)
+      if document.id in ids
+    ),
   )
 
 
-def summarise_split(
-  run: TrainedRun, tokenized, write: bool = True
-) -> tuple[list[Written | None], list[Importances]]:
-  """Decodes every document of a split: what was written, and its importance, in order.
+@dataclasses.dataclass(frozen=True)
+class Judged:
+  """A document whose important sentences are known.
 
-  Without `write` nothing is, which is most of the time saved.
+  Attributes:
+    document, reading: it, and what the run made of it.
+    matters: [K] bool, of the K sentences that were read.
+    is_heading: [K] bool.
+    learned: [B] scores of the body sentences by the learned extractor, if it takes part.
   """
-  inference = Inference(run)
-  config = run.experiment.config
-  packed = PackedSplit(tokenized, run.experiment.buckets, config.evaluate.batch_token_rows)
-  written: list = [None] * len(tokenized)
-  importances: list = [None] * len(tokenized)
-  with Progress(len(tokenized), "decode", unit="document") as progress:
-    for _, indices, batch, pieces in packed.evaluation_batches(run.experiment.multiple):
-      indices = list(indices) + [-1] * (len(pieces) - len(indices))
-      rows = [None if i < 0 else tokenized[int(i)] for i in indices]
-      num_pieces = [0 if row is None else row.num_pieces for row in rows]
-      texts = inference.write(batch, num_pieces) if write else [None] * len(rows)
-      scores = inference.importance(batch, pieces, rows)
-      for i, text, score in zip(indices, texts, scores):
-        if i >= 0:
-          written[int(i)], importances[int(i)] = text, score
-      progress.update(sum(row is not None for row in rows))
-  return written, importances
+
+  document: Document
+  reading: Reading
+  matters: np.ndarray
+  is_heading: np.ndarray
+  learned: np.ndarray | None
+
+  def as_ranked(self) -> rankings.RankedDocument:
+    return rankings.RankedDocument(
+      self.document, self.reading.importances.sentences, self.matters, self.learned
+    )
 
 
 def compare(
   run: TrainedRun,
   documents: list[Document],
-  written: list[Written | None],
-  importances: list[Importances],
+  readings: list[Reading],
   systems: Sequence[str] = DEFAULT_SYSTEMS,
   learned: LearnedExtractor | None = None,
-) -> tuple[list[SummaryPair], list[rankings.RankedDocument], str]:
+) -> tuple[list[SummaryPair], list[Judged], str]:
   """Puts what every system says of every document beside its reference.
 
   Returns:
-    (pairs, ranked, labels): for `compute_results`; the documents whose important sentences
-    are known; and how they are known, "planted" or "oracle".
+    (pairs, judged, labels): for `compute_results`; the documents whose important sentences
+    are known; and where these are from, "planted" or "oracle".
   """
-  pairs, ranked = [], []
+  pairs, judged = [], []
   labels = "planted" if all(d.planted is not None for d in documents) else "oracle"
   with Progress(len(documents), "baselines", unit="document") as progress:
-    for document, text, importance in zip(documents, written, importances):
+    for document, reading in zip(documents, readings, strict=True):
       progress.update()
       references = make_references(document)
       eligible = eligible_sections(document)
@@ -137,9 +150,7 @@ def compare(
       scores = None if learned is None else learned.score(document)
       for level, reference in references.items():
         pieces = {
-          name: _summarise(
-            run, name, document, references, level, eligible, text, importance, scores
-          )
+          name: _summarise(run, name, document, references, level, eligible, reading, scores)
           for name in systems
         }
         pairs.append(make_pair(document, source, reference, pieces))
@@ -149,20 +160,34 @@ def compare(
         truth = oracle_labels(document, references["paragraph"].text)
       else:
         continue
-      kept = truth[: len(importance.sentences)]  # what truncation left
-      ranked.append(rankings.RankedDocument(document, importance.sentences, kept, scores))
-  return pairs, ranked, labels
+      count = len(reading.importances.sentences)  # what truncation left
+      headings = np.array([place.is_heading for place in iterate_sentences(document)], bool)[:count]
+      judged.append(Judged(document, reading, truth[:count], headings, scores))
+  return pairs, judged, labels
 
 
 def _summarise(
-  run, name, document, references, level, eligible, text, importance, learned
+  run, name, document, references, level, eligible, reading: Reading, learned
 ) -> Pieces:
   """What one system, trained or not, makes of a document at one level."""
-  budget = run.word_budgets[level]
   if name == "htmtl":
-    return text.pieces[level]
-  mmr = run.experiment.config.evaluate.mmr
+    return reading.written.pieces[level]
   if name == "htmtl_extractive":
-    scores = body_scores(document, importance.sentences)
-    return extract(scores, document, level, budget, eligible, mmr=mmr)
+    return choose_sentences(run, document, reading, level, eligible)
+  budget = run.word_budgets[level]
+  mmr = run.experiment.config.evaluate.mmr
   return summarize_untrained(name, document, references, level, budget, eligible, learned, mmr)
+
+
+def _describe_importance(judged: Judged, labels: str) -> dict:
+  """A row of importance.jsonl."""
+  drawn = judged.reading.drawn
+  return make_row(
+    judged.document.id,
+    labels,
+    judged.reading.importances.sentences,
+    judged.matters,
+    judged.is_heading,
+    num_body=len(body_places(judged.document)),
+    attention={} if drawn is None else dict(zip(LEVELS, drawn.mean, strict=True)),
+  )

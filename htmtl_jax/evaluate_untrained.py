@@ -6,7 +6,7 @@ the training references, as for a trained run, so that the numbers stand beside 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 
 from absl import logging
@@ -60,7 +60,7 @@ def run_untrained(config, workdir: str, systems: Sequence[str], split: str = "te
   comparison = Comparison(
     corpus, tuple(systems), word_budgets, extractor, mmr=config.evaluate.mmr
   )
-  pairs = _compare(config, corpus, counts, comparison, split)
+  pairs, record_of = _compare(config, corpus, counts, comparison, split)
   return score_and_publish(
     config,
     pairs,
@@ -70,7 +70,15 @@ def run_untrained(config, workdir: str, systems: Sequence[str], split: str = "te
     word_budgets,
     shown=tuple(systems[:1]),
     learned=None if extractor is None else extractor.facts,
+    describe=lambda ids: _describe(comparison, {record_of[i]: i for i in ids}),
   )
+
+
+def _describe(comparison: Comparison, wanted: Mapping[str, str]) -> Iterator[dict]:
+  """Reads some documents again and describes them; {id of the record: id in the results}."""
+  for record in comparison.corpus.records(tell=False):
+    if record.id in wanted:
+      yield comparison.describe(record, wanted[record.id])
 
 
 def _read_word_budgets(config, workdir: str, corpus: Corpus) -> dict[str, int] | None:
@@ -109,14 +117,18 @@ def _count_word_budgets(config, corpus: Corpus, num_documents: int) -> dict[str,
 
 def _compare(
   config, corpus: Corpus, counts: Counter, comparison: Comparison, split: str
-) -> list[SummaryPair]:
-  """The pairs of every document of a split, or of the first `evaluate.max_documents`."""
+) -> tuple[list[SummaryPair], dict[str, str]]:
+  """The pairs of every document of a split, or of the first `evaluate.max_documents`.
+
+  Returns:
+    (pairs, record_of): and the id of the corpus' record by the id in the pairs.
+  """
   splits = SPLITS if split == ALL_SPLITS else (split,)
   total = sum(counts[name] for name in splits)
   if not total:
     raise UserError(corpus.describe_empty(splits[0]))
   limit = config.evaluate.max_documents or total
-  compared: list[list[SummaryPair]] = []
+  compared: list[tuple[str, list[SummaryPair]]] = []
   bad_lines = corpus.bad_lines  # of the pass that told; passes over chunks are silent
 
   def add(result):
@@ -140,13 +152,15 @@ def _compare(
     enough(_chunks(corpus, splits)),
     add,
   )
-  pairs = [pair for pairs in _distinguish(compared[:limit]) for pair in pairs]
+  distinct = list(_distinguish([pairs for _, pairs in compared[:limit]]))
+  pairs = [pair for own in distinct for pair in own]
   if not pairs:
     raise UserError(
       f"{corpus.describe()}: none of the {len(compared)} documents read has an abstract or another "
       "reference; evaluate on documents that have one"
     )
-  return pairs
+  record_of = {own[0].id: record for (record, _), own in zip(compared, distinct) if own}
+  return pairs, record_of
 
 
 def _chunks(corpus: Corpus, splits: Sequence[str]) -> Iterator[list[Record]]:

@@ -89,30 +89,6 @@ class Inference:
     self._importance = under_mesh(jax.jit(importance), experiment.mesh)
     self._explain = under_mesh(jax.jit(explain, static_argnums=3), experiment.mesh)
 
-  def lengths_of(self, target_words: Sequence[int]) -> tuple[int, ...]:
-    """Tokens by level that make so many words; 0 stays 0, left to the model.
-
-    Raises:
-      UserError: if a length is beyond `decode.max_tokens`, or the model is told none.
-    """
-    config = self.experiment.decode_config
-    if any(target_words) and not self.experiment.model_config.length_condition:
-      raise UserError(
-        f"target_words {tuple(target_words)}: this model was trained without lengths "
-        "(model.length_condition=False) and cannot be told one; leave target_words out"
-      )
-    lengths = tuple(
-      max(1, round(words * self.run.tokens_per_word[level])) if words else 0
-      for level, words in zip(LEVELS, target_words, strict=True)
-    )
-    for level, words, length, most in zip(LEVELS, target_words, lengths, config.max_tokens):
-      if length > most:
-        raise UserError(
-          f"decode.target_words: {words} words at level {level} are about {length} tokens, more than"
-          f" decode.max_tokens={most} there; ask for fewer, or raise decode.max_tokens"
-        )
-    return lengths
-
   def write(
     self,
     batch: Batch,
@@ -127,11 +103,9 @@ class Inference:
       target_words: by level, in place of `decode.target_words`.
 
     Raises:
-      UserError: see `lengths_of`.
+      UserError: see `lengths_in_tokens`.
     """
-    if target_words is None:
-      target_words = self.experiment.decode_config.target_words
-    told = self.lengths_of(target_words)
+    told = lengths_in_tokens(self.run, target_words)
     on_device = put_batch(batch, self.experiment.mesh)
     result = jax.device_get(
       self._decode(
@@ -176,39 +150,89 @@ class Inference:
   def explain(
     self, document: TokenizedDocument, batch: Batch, index: PieceIndex, written: Written
   ) -> tuple[Importances, list[list[np.ndarray]]]:
+    """`explain_batch` of a batch with the one document first, see `pack_one`."""
+    blanks = [None] * (len(batch.document_mask) - 1)
+    return self.explain_batch([document, *blanks], batch, [index, *blanks], [written, *blanks])[0]
+
+  def explain_batch(
+    self,
+    documents: Sequence[TokenizedDocument | None],
+    batch: Batch,
+    index: Sequence[PieceIndex | None],
+    written: Sequence[Written | None],
+  ) -> list[tuple[Importances, list[list[np.ndarray]]] | None]:
     """Importance, and what each written sentence drew on.
 
     The summaries are read back teacher-forced, every sentence a unit of its own, so
     the scores are those of the very attention that training shapes.
 
     Args:
-      document: the source.
-      batch: of the one document first, see `pack_one`.
-      index: its map back.
-      written: its summaries.
+      documents: the sources; None for blanks.
+      batch: of them.
+      index: their maps back.
+      written: their summaries.
 
     Returns:
-      (importances, shares): by level, one [S] array summing to 1 for each sentence of
-      `written.pieces`, in order.
+      For each document (importances, shares): by level, one [S] array summing to 1 for each
+      sentence of `written.pieces`, in order. None for blanks.
     """
-    targets, counts = _targets_by_sentence(written, self.experiment)
-    num_units = -(-max(sum(counts), 1) // 16) * 16  # few sizes, few compilations
-    size = len(batch.document_mask)
-    stacked = jax.tree.map(lambda x: np.stack([x] * size), targets)
-    explained = batch.replace(targets=stacked)
+    nothing = Written((np.zeros(0, np.int32),) * NUM_LEVELS, {level: [] for level in LEVELS})
+    targets, counts = zip(
+      *(_targets_by_sentence(own or nothing, self.experiment) for own in written), strict=True
+    )
+    num_units = 16
+    while num_units < max(map(sum, counts)):
+      num_units *= 2  # few sizes, few compilations
+    explained = batch.replace(targets=jax.tree.map(lambda *rows: np.stack(rows), *targets))
     levels, scores = jax.device_get(
       self._explain(
         self.run.params, self._step, put_batch(explained, self.experiment.mesh), num_units
       )
     )
-    importances = _importances([np.exp(level[0]) for level in levels], index, document)
-    shares = merge_pieces(scores[0], index.sentence, len(document.sentence_lengths))  # [U, S]
-    shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-9)
-    by_level, start = [], 0
-    for count in counts:
-      by_level.append(list(shares[start : start + count]))
-      start += count
-    return importances, by_level
+    results = []
+    for row, document in enumerate(documents):
+      if document is None:
+        results.append(None)
+        continue
+      importances = _importances([np.exp(level[row]) for level in levels], index[row], document)
+      shares = merge_pieces(scores[row], index[row].sentence, len(document.sentence_lengths))
+      shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-9)  # [U, S]
+      by_level, start = [], 0
+      for count in counts[row]:
+        by_level.append(list(shares[start : start + count]))
+        start += count
+      results.append((importances, by_level))
+    return results
+
+
+def lengths_in_tokens(
+  run: TrainedRun, target_words: Sequence[int] | None = None
+) -> tuple[int, ...]:
+  """Tokens by level that make so many words (or `decode.target_words`); 0 is left to the model.
+
+  Raises:
+    UserError: if a length is beyond `decode.max_tokens`, or the model is told none.
+  """
+  experiment = run.experiment
+  if target_words is None:
+    target_words = experiment.decode_config.target_words
+  if any(target_words) and not experiment.model_config.length_condition:
+    raise UserError(
+      f"{tuple(target_words)} target words: this model was trained without lengths "
+      "(model.length_condition=False) and cannot be told one; leave them out"
+    )
+  lengths = tuple(
+    max(1, round(words * run.tokens_per_word[level])) if words else 0
+    for level, words in zip(LEVELS, target_words, strict=True)
+  )
+  limits = experiment.decode_config.max_tokens
+  for level, words, length, most in zip(LEVELS, target_words, lengths, limits, strict=True):
+    if length > most:
+      raise UserError(
+        f"{words} target words at level {level} are about {length} tokens, more than "
+        f"decode.max_tokens={most} there; ask for fewer words, or raise decode.max_tokens"
+      )
+  return lengths
 
 
 def grow_bucket(document: TokenizedDocument, buckets: Sequence[Bucket]) -> Bucket:

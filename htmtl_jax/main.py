@@ -1,7 +1,7 @@
 """The command line.
 
   python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR \\
-      --mode=prepare|train|evaluate|summarize|compare [--config.a.b=v ...]
+      --mode=prepare|train|evaluate|summarize|compare|report [--config.a.b=v ...]
 
 Reads flags and config, calls the mode, and turns what happened into an exit
 status: 0 done, 2 the input is wrong (one line says how), 75 interrupted and
@@ -117,6 +117,14 @@ def _compare(config: Any, arguments: flags.FlagValues) -> int:
   return EXIT_OK
 
 
+def _report(config: Any, arguments: flags.FlagValues) -> int:
+  del config  # refused by `_load_config`
+  from htmtl_jax import report
+
+  report.run_report(arguments.workdir)
+  return EXIT_OK
+
+
 @dataclasses.dataclass(frozen=True)
 class Mode:
   """One row of the table of modes.
@@ -174,6 +182,13 @@ MODES = {
     optional=("against", "split", "output"),
     takes_config=False,
   ),
+  "report": Mode(
+    _report,
+    "write the HTML reports of a workdir again: of its training, also while it goes on, and of its "
+    "evaluations",
+    required=("workdir",),
+    takes_config=False,
+  ),
 }
 
 
@@ -210,7 +225,8 @@ def _make_flags() -> flags.FlagValues:
   define(
     "output",
     None,
-    "folder: of summarize for one JSON a document, of compare for its tables (default: print only)",
+    "folder: of summarize for a report and a JSON a document, of compare for its tables "
+    "(default: print only)",
   )
   define("runs", None, "workdirs, or folders of evaluations, separated by commas")
   define("against", None, "RUN:SYSTEM to compare with (default: the first run's htmtl)")
@@ -315,8 +331,10 @@ def _load_config(values: flags.FlagValues, overrides: Sequence[str], mode: Mode)
   Raises:
     UserError: a config that is wrong, or overrides of no config.
   """
-  if not mode.takes_config and (values.config or overrides):
-    raise UserError(f"--config has no meaning with --mode={values.mode}; leave it out")
+  if not mode.takes_config:
+    if values.config or overrides:
+      raise UserError(f"--config has no meaning with --mode={values.mode}; leave it out")
+    return None
   if values.config:
     config = config_lib.load_config(values.config, overrides)
   else:

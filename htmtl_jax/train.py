@@ -5,6 +5,7 @@ Everything with a test of its own lives elsewhere; this file is the order of thi
 
 import math
 import os
+import sys
 import time
 
 import jax
@@ -177,6 +178,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
     if step > (store.latest_step() or 0):
       save()
     store.wait()
+  report = _write_report(workdir)
   if step < config.train.num_steps:
     return "interrupted"
 
@@ -188,7 +190,23 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
     from htmtl_jax.evaluate import run_evaluate
 
     run_evaluate(config, workdir, split="test", checkpoint="best")
+    report = _write_report(workdir)  # again: now it links to the evaluation
+  if report:
+    print(f"report: {report}")
   return "finished"
+
+
+def _write_report(workdir: str) -> str | None:
+  """Writes report.html; on one host, and never at the price of the training that is done."""
+  if jax.process_index() != 0:
+    return None
+  from htmtl_jax.reports.run_report import write_run_report
+
+  try:
+    return write_run_report(workdir)
+  except UserError as error:
+    print(f"htmtl_jax: warning: no report: {error}", file=sys.stderr)
+    return None
 
 
 class _CompiledSteps:

@@ -95,5 +95,5 @@ case "${HTMTL_EXTRAS:-}" in
   *) install_once "$HTMTL_EXTRAS" "jax[$HTMTL_EXTRAS]" ;;
 esac
 if [[ $# -gt 0 ]]; then
-  install_once test pytest pytest-xdist pypdf scikit-learn
+  install_once test playwright pytest pytest-xdist pypdf scikit-learn
 fi

@@ -20,8 +20,10 @@ from htmtl_jax.data.tokenizer import NUM_STRUCTURE_IDS
 from htmtl_jax.decoding import DecodeConfig, make_decoder
 from htmtl_jax.documents import sources
 from htmtl_jax.errors import UserError
-from htmtl_jax.experiment import make_experiment
+from htmtl_jax.experiment import TrainedRun, make_experiment
+from htmtl_jax.inference import lengths_in_tokens
 from htmtl_jax.layout import LayoutConfig
+from htmtl_jax.levels import LEVELS
 from htmtl_jax.losses import LossConfig
 from htmtl_jax.models.config import ModelConfig, round_up_vocabulary
 from htmtl_jax.optimizer import OptimizerConfig, make_optimizer
@@ -263,6 +265,7 @@ def _trace_everything(config) -> None:
   decode = make_decoder(
     experiment.model, experiment.decode_config, experiment.loss_config, experiment.mesh
   )
+  lengths_in_tokens(TrainedRun(experiment, {}, 0, {}, dict.fromkeys(LEVELS, 1.0)))
   pieces = jax.ShapeDtypeStruct(batch.document_mask.shape, np.int32)
   with jax.set_mesh(experiment.mesh), nn.logical_axis_rules(LOGICAL_RULES):
     jax.eval_shape(step.__wrapped__, state, batch)

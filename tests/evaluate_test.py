@@ -7,9 +7,10 @@ import tempfile
 from absl.testing import absltest, parameterized
 import numpy as np
 
-from htmtl_jax import evaluate
+from htmtl_jax import readings
 from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.data.tokenized import TokenizedDocument
+from htmtl_jax.documents.document import iterate_sentences
 from htmtl_jax.evaluation import publish
 from htmtl_jax.experiment import open_run
 from htmtl_jax.levels import LEVELS
@@ -72,8 +73,11 @@ class TrainedEvaluationTest(absltest.TestCase):
     )
     paragraphs = {line["id"]: line for line in lines if line["level"] == "paragraph"}
     for line in lines:
-      self.assertCountEqual(line, ("id", "level", "reference", "reference_kind", "systems"))
+      self.assertCountEqual(
+        line, ("id", "level", "reference", "reference_kind", "systems", "source", "places")
+      )
       self.assertCountEqual(line["systems"], SYSTEMS)
+      self.assertCountEqual(line["places"], SYSTEMS[1:])  # all that choose
       self.assertTrue(all(isinstance(text, str) for text in line["systems"].values()))
     for document in self.documents:
       line = paragraphs[document.id]
@@ -81,8 +85,31 @@ class TrainedEvaluationTest(absltest.TestCase):
       self.assertEqual(line["reference"], "\n".join(document.abstract_sentences))
       self.assertEqual(line["reference_kind"], "gold")
       body = [s for section in document.sections for p in section.paragraphs for s in p]
+      self.assertEqual(line["source"]["title"], document.title)
+      self.assertEqual(line["source"]["sentences"], len(body))
       for system in ("htmtl_extractive", "lead", "lexrank", "oracle"):
-        self.assertContainsSubset(line["systems"][system].split("\n"), body)
+        chosen = [body[i] for i in line["places"][system]]
+        self.assertEqual(line["systems"][system].split("\n"), chosen)
+
+  def test_importance_by_document(self):
+    lines = {line["id"]: line for line in read_lines(self.folder / "importance.jsonl")}
+    self.assertCountEqual(lines, [document.id for document in self.documents])
+    for document in self.documents:
+      line = lines[document.id]
+      self.assertEqual(line["labels"], "planted")
+      self.assertAlmostEqual(sum(line["importance"]), 1, places=2)  # of rounded shares
+      body = [place for place in iterate_sentences(document) if not place.is_heading]
+      self.assertLessEqual(len(line["importance"]), len(body))
+      planted = [
+        i
+        for i, place in enumerate(body[: len(line["importance"])])
+        if (place.section, place.paragraph, place.sentence) in document.planted
+      ]
+      self.assertEqual(line["matters"], planted)
+      self.assertBetween(line["headings"], 0, 1)
+      for shares in line["attention"].values():
+        self.assertLen(shares, 20)
+        self.assertAlmostEqual(sum(shares), 1, places=2)
 
   def test_scores_by_document_average_to_the_results(self):
     results = read_json(self.folder / "results.json")
@@ -127,11 +154,24 @@ class EvaluateTest(parameterized.TestCase):
     # The results on the test split are still there.
     self.assertEqual((before / "test" / "results.json").read_bytes(), kept)
     self.assertTrue((before / "test" / "predictions.jsonl").is_file())
+    # The report of it went along, with the pages that it links to.
+    self.assertIn("the test split", (before / "test" / "report.html").read_text())
+    self.assertLen(list((before / "test" / "documents").glob("*.html")), 4)
+    self.assertIn("the validation split", (before / "report.html").read_text())
+    self.assertLen(list((before / "documents").glob("*.html")), 3)
     # A second evaluation of the same split replaces the first.
     publish.keep_other_split(str(before), "validation")
     self.assertEqual(
       sorted(p.name for p in before.iterdir()),
-      ["predictions.jsonl", "results.json", "scores.jsonl", "test"],
+      [
+        "documents",
+        "importance.jsonl",
+        "predictions.jsonl",
+        "report.html",
+        "results.json",
+        "scores.jsonl",
+        "test",
+      ],
     )
 
   def test_a_corpus_with_another_vocabulary_is_refused(self):
@@ -153,11 +193,11 @@ class EvaluateTest(parameterized.TestCase):
       "e", none, none, none, none, none.astype(bool), (none,) * 3, (none,) * 3, 0
     )
     full = load_prepared(str(tiny_config.prepared())).split("test")[0]
-    written, importances = evaluate.summarise_split(run, [empty, full])
-    self.assertEqual([len(ids) for ids in written[0].ids], [0, 0, 0])
-    self.assertFalse(any(written[0].pieces.values()))
-    self.assertEmpty(importances[0].sentences)
-    self.assertTrue(all(len(ids) for ids in written[1].ids))
+    first, second = readings.read_documents(run, [empty, full])
+    self.assertEqual([len(ids) for ids in first.written.ids], [0, 0, 0])
+    self.assertFalse(any(first.written.pieces.values()))
+    self.assertEmpty(first.importances.sentences)
+    self.assertTrue(all(len(ids) for ids in second.written.ids))
 
   def test_which_checkpoint_is_the_best(self):
     workdir, _, _ = tiny_config.trained()

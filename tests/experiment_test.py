@@ -137,6 +137,20 @@ class AloneOrTogetherTest(absltest.TestCase):
         self.assertEqual(share.shape, document.sentence_lengths.shape)
         self.assertAlmostEqual(share.sum(), 1.0, places=5)
 
+  def test_explaining_together(self):
+    chosen = [0, 5]
+    documents = [self.documents[i] if i in chosen else None for i in range(8)]
+    explained = self.inference.explain_batch(documents, self.batch, self.indices, self.together)
+    self.assertEqual([i for i, own in enumerate(explained) if own is not None], chosen)
+    for i in chosen:
+      _, batch, index = self.inference.pack_one(self.documents[i])
+      alone, shares = self.inference.explain(self.documents[i], batch, index, self.together[i])
+      importances, together = explained[i]
+      np.testing.assert_allclose(importances.sentences, alone.sentences, rtol=1e-4, atol=1e-7)
+      for level, ours, theirs in zip(LEVELS, together, shares, strict=True):
+        self.assertLen(ours, sum(map(len, self.together[i].pieces[level])))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+
   def test_blanks_are_nobody(self):
     bucket = self.inference.experiment.buckets[0]
     batch = stack_documents([blank_document(bucket)] * 8)

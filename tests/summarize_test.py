@@ -15,7 +15,8 @@ from htmtl_jax.documents.document import Document, Section, iterate_sentences
 from htmtl_jax.experiment import make_experiment
 from htmtl_jax.inference import grow_bucket
 from htmtl_jax.levels import LEVELS
-from htmtl_jax.summarize import render_record, write_record
+from htmtl_jax.summarize import render_record
+from htmtl_jax.summary_record import write_record
 from tests import tiny_config
 
 PAPER = """\
@@ -47,6 +48,8 @@ FIELDS = (
   "extractive",
   "importance",
   "provenance",
+  "left_out",
+  "sentences_read",
   "truncated_tokens",
 )
 
@@ -64,7 +67,7 @@ class SummarizeTestCase(parameterized.TestCase):
     for level in ("sentence", "paragraph"):
       self.assertIsInstance(record["summaries"][level], str)
     for piece in record["summaries"]["section"]:
-      self.assertEqual(tuple(piece), ("heading", "text"))
+      self.assertEqual(tuple(piece), ("id", "heading", "text"))
 
     places = {place.sentence_id: place for place in iterate_sentences(document)}
     importance = record["importance"]
@@ -91,6 +94,16 @@ class SummarizeTestCase(parameterized.TestCase):
       self.assertFalse(place.is_heading)
       self.assertEqual(sentence["text"], place.text)
     self.assertNotEmpty(record["extractive"])
+
+    digest = [piece["id"] for piece in record["summaries"]["section"]]
+    left_out = [section["id"] for section in record["left_out"]]
+    names = [section["id"] for section in importance["sections"]]
+    self.assertEqual(sorted([i for i in digest if i] + left_out), sorted(names))
+    for section in record["left_out"]:
+      self.assertEqual(tuple(section), ("id", "heading", "words", "reason"))
+      self.assertIn(section["reason"], ("short", "not read", "not written"))
+    unread = [s["importance"] for s in importance["sentences"][record["sentences_read"] :]]
+    self.assertEqual(sum(unread), 0.0)
 
     for entry in record["provenance"]:
       self.assertEqual(tuple(entry), ("level", "sentence", "text", "segments"))
@@ -140,7 +153,8 @@ class TrainedTest(SummarizeTestCase):
     )
     self.assertEqual(status, 0, err)
     self.assertCountEqual(
-      [p.name for p in (self.folder / "out").iterdir()], ["soil.json", "note.json"]
+      [p.name for p in (self.folder / "out").iterdir()],
+      ["soil.json", "soil.html", "note.json", "note.html", "index.html"],
     )
     for text in (
       "Soil and rain",
@@ -149,7 +163,10 @@ class TrainedTest(SummarizeTestCase):
       "Section by section",
       "Introduction",
       "in its own words",
+      "(left out, under 50 words: Methods (15), Results (14))",
       "soil.json",
+      "soil.html",
+      "index.html",
     ):
       self.assertIn(text, out)
     self.assertNotIn("LexRank", out)
@@ -164,6 +181,8 @@ class TrainedTest(SummarizeTestCase):
     )
     self.assertNotEmpty([e for e in record["provenance"] if e["level"] == "paragraph"])
     self.assertNotIn("They were wet", json.dumps(record))  # the abstract is not read
+    report = (self.folder / "out" / "soil.html").read_text(encoding="utf-8")
+    self.assertIn("They were wet", report)  # but shown, to compare with
 
     # The same from Python, to the last digit.
     self.assertEqual(self.summarize(document), record)
@@ -189,6 +208,9 @@ class TrainedTest(SummarizeTestCase):
     self.assert_record(cut, document)
     read = [s["importance"] > 0 for s in cut["importance"]["sentences"]]
     self.assertEqual(read, sorted(read, reverse=True))
+    self.assertEqual(cut["sentences_read"], sum(read))
+    self.assertEqual([(s["id"], s["reason"]) for s in cut["left_out"]], [("c1", "not read")])
+    self.assertIn("(left out, not read: section 2)", render_record(cut))
     tokenizer = load_prepared(str(tiny_config.prepared())).tokenizer
     unread = [p.text for p, seen in zip(iterate_sentences(document), read, strict=True) if not seen]
     self.assertEqual(cut["truncated_tokens"], sum(map(len, tokenizer.encode_batch(unread))))
@@ -283,6 +305,38 @@ class WithoutModelTest(SummarizeTestCase):
       htmtl_jax.summarize_without_model(Document("nothing", "A title", sections))
 
 
+class OutputTest(SummarizeTestCase):
+  """Where reports go, without a model."""
+
+  def test_somebody_elses_pages_are_kept(self):
+    (self.folder / "soil.md").write_text(PAPER)
+    (self.folder / "soil.html").write_text("<p>My own page.")
+    flags = ("--mode=summarize", f"--input={self.folder / 'soil.md'}", f"--output={self.folder}")
+    status, out, err = tiny_config.run_main(*flags)
+    self.assertEqual(status, 2)
+    self.assertRegex(err, "soil.html: is there already and no report of htmtl_jax")
+    self.assertNotIn("In one sentence", out)  # known before anything was done
+    self.assertEqual((self.folder / "soil.html").read_text(), "<p>My own page.")
+
+  def test_reports_in_the_folder_of_the_papers_are_not_read_as_papers(self):
+    papers = self.folder / "papers"
+    papers.mkdir()
+    for name in ("a.md", "index.md"):
+      (papers / name).write_text(PAPER)
+    for _ in range(2):
+      status, out, err = tiny_config.run_main(
+        "--mode=summarize", f"--input={papers}", f"--output={papers}"
+      )
+      self.assertEqual(status, 0, err)
+      names = [path.name for path in papers.iterdir()]
+      self.assertLen([name for name in names if name.endswith(".json")], 2)
+      self.assertLen([name for name in names if name.endswith(".html")], 3)
+      self.assertIn("all reports: ", out)
+    index = (papers / "index.html").read_text(encoding="utf-8")
+    self.assertIn("2 papers in one sentence each", index)
+    self.assertRegex(index, r'href="index-\w{8}.html"')
+
+
 class WriteRecordTest(SummarizeTestCase):
   @parameterized.parameters(
     ("a-b.c_d", r"a-b\.c_d\.json"),
@@ -290,6 +344,8 @@ class WriteRecordTest(SummarizeTestCase):
     ("../../x", r"x-\w{8}\.json"),
     ("...", r"document-\w{8}\.json"),
     ("x" * 999, r"x{100}-\w{8}\.json"),
+    ("\u6f22" * 120, r"\u6f22{33}-\w{8}\.json"),  # three bytes each; names may have 255
+    ("a\ud800b", r"a_b-\w{8}\.json"),
   )
   def test_an_id_names_a_file_in_the_folder(self, name, pattern):
     path = pathlib.Path(write_record({"id": name}, str(self.folder / "out")))

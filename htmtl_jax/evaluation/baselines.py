@@ -36,6 +36,23 @@ def body_places(document: Document) -> list[SentencePlace]:
   return [place for place in iterate_sentences(document) if not place.is_heading]
 
 
+def find_sentences(document: Document, pieces: Sequence[Sequence[str]]) -> list[int] | None:
+  """Where extracted sentences stand: their indices in `body_places`, in the order given.
+
+  Each place is used once, so that sentences that are repeated differ. None where the body
+  lacks one of them, or does not have it so often: a text that was not extracted.
+  """
+  places: dict[str, list[int]] = {}
+  for i, place in enumerate(body_places(document)):
+    places.setdefault(place.text, []).append(i)
+  found = []
+  for sentence in (s for piece in pieces for s in piece):
+    if not places.get(sentence):
+      return None
+    found.append(places[sentence].pop(0))
+  return found
+
+
 def body_scores(document: Document, scores: np.ndarray) -> np.ndarray:
   """Scores of the body sentences from the model's scores of all sentences.
 

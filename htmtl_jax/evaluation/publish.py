@@ -4,14 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import json
 import os
+import shutil
 from typing import Any
 
 from htmtl_jax.data.corpus_builder import count_cores
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.results import SummaryPair, compute_results, write_results
 from htmtl_jax.evaluation.saved import EVALUATION
-from htmtl_jax.evaluation.terminal import render_examples, render_table
+from htmtl_jax.evaluation.terminal import choose_examples, render_examples, render_table
 from htmtl_jax.progress import Progress
+from htmtl_jax.reports.evaluation_report import (
+  DOCUMENTS,
+  Describe,
+  write_evaluation_report,
+)
 
 _MIN_SUMMARIES_FOR_WORKERS = 3000  # four seconds of scoring: starting processes pays from here on
 
@@ -41,10 +47,13 @@ def score_and_publish(
   word_budgets: Mapping[str, float],
   importance: Mapping[str, Any] | None = None,
   shown: Sequence[str] = ("htmtl",),
+  by_target_length: Sequence[Mapping[str, Any]] = (),
   learned: Mapping[str, Any] | None = None,
+  importance_rows: Sequence[Mapping[str, Any]] | None = None,
   ranking_rows: Sequence[Mapping[str, Any]] | None = None,
+  describe: Describe | None = None,
 ) -> dict[str, Any]:
-  """Scores on all cores, writes the files, and prints the table and examples.
+  """Scores on all cores, writes files and reports, and prints the table and examples.
 
   Args:
     config: of the experiment; reads `evaluate`, `seed` and `data.processes`.
@@ -55,8 +64,10 @@ def score_and_publish(
     word_budgets: by level, what systems that choose sentences were given.
     importance: of `compute_results`.
     shown: systems whose summaries are printed.
+    by_target_length: of `evaluate_lengths.score_by_length`.
     learned: what the learned extractor learnt from, if it took part.
-    ranking_rows: of `write_results`.
+    importance_rows, ranking_rows: of `write_results`.
+    describe: makes the records of documents that get a report of their own.
 
   Returns:
     What results.json holds, and "scores".
@@ -75,12 +86,21 @@ def score_and_publish(
   results["word_budgets"] = dict(word_budgets)
   if learned is not None:
     results["learned"] = dict(learned)
+  if by_target_length:
+    results["by_target_length"] = list(by_target_length)
   keep_other_split(directory, split)
-  write_results(directory, results, pairs, ranking_rows=ranking_rows)
+  write_results(directory, results, pairs, importance_rows, ranking_rows)
   print(render_table(results))
   if config.evaluate.examples:
     print(render_examples(pairs, shown, count=config.evaluate.examples))
-  print(f"results: {directory}")
+  print(f"results: {directory}", flush=True)
+  report = write_evaluation_report(
+    directory,
+    config.evaluate.reports,
+    choose_examples(pairs, config.evaluate.examples),
+    describe,
+  )
+  print(f"report: {report}")
   return results
 
 
@@ -96,9 +116,12 @@ def keep_other_split(directory: str, split: str) -> None:
     return
   os.makedirs(os.path.join(directory, other), exist_ok=True)
   for name in os.listdir(directory):
-    source = os.path.join(directory, name)
+    source, target = os.path.join(directory, name), os.path.join(directory, other, name)
     if os.path.isfile(source):
-      os.replace(source, os.path.join(directory, other, name))
+      os.replace(source, target)
+    elif name == DOCUMENTS:  # the reports that the moved one links to
+      shutil.rmtree(target, ignore_errors=True)
+      os.replace(source, target)
 
 
 def _choose_processes(config: Any, num_summaries: int) -> int:

@@ -4,6 +4,7 @@
     predictions.jsonl  what every system wrote beside its reference, a pair a line
     scores.jsonl       ROUGE and measures of every system on every document, for paired tests
     rankings.jsonl     how well importance and other rankings find what matters, by document
+    importance.jsonl   a trained model's importance of sentences, see `importance_rows.py`
 
 Owns their schema. What is scored is decided elsewhere: a `SummaryPair` arrives with
 its texts ready, sentences separated by newlines (`rouge.join_sentences`).
@@ -43,6 +44,10 @@ class SummaryPair:
       None scores the full `systems` against the shorter reference.
     measures: by system what `text_measures.measure` says of its text; None where the
       source is not at hand.
+    source: {"title", "words", "sentences"} of what was summarised, its body sentences
+      counted; None where it is not at hand.
+    places: which of the source's body sentences a system's text consists of, counted from
+      0, for systems that choose sentences; None where the source is not at hand.
   """
 
   id: str
@@ -53,6 +58,8 @@ class SummaryPair:
   reference_without_fillers: str | None = None
   systems_without_fillers: Mapping[str, str] | None = None
   measures: Mapping[str, Mapping[str, float | None]] | None = None
+  source: Mapping[str, Any] | None = None
+  places: Mapping[str, Sequence[int]] | None = None
 
 
 def _check_pairs(pairs: Sequence[SummaryPair]) -> dict[str, tuple[str, ...]]:
@@ -253,9 +260,10 @@ def write_results(
   directory: str | os.PathLike,
   results: Mapping[str, Any],
   pairs: Iterable[SummaryPair],
+  importance_rows: Iterable[Mapping[str, Any]] | None = None,
   ranking_rows: Iterable[Mapping[str, Any]] | None = None,
 ) -> None:
-  """Writes results.json, predictions.jsonl, scores.jsonl and rankings.jsonl, each atomically.
+  """Writes results.json and the files of JSON lines, each atomically.
 
   results.json comes last: where it is, the others are complete.
 
@@ -263,7 +271,9 @@ def write_results(
     directory: made if it is not there.
     results: of `compute_results`.
     pairs: what was scored, in the order of the lines of predictions.jsonl.
-    ranking_rows: of `rankings.make_rows`; without any, there is no such file.
+    importance_rows: of `importance_rows.make_row`, for importance.jsonl.
+    ranking_rows: of `rankings.make_rows`, for rankings.jsonl. Both None where no model took
+      part: there are no such files then.
   """
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
@@ -275,15 +285,18 @@ def write_results(
         "reference": pair.reference,
         "reference_kind": pair.reference_kind,
         "systems": dict(pair.systems),
+        **({} if pair.source is None else {"source": dict(pair.source)}),
+        **({} if pair.places is None else {"places": dict(pair.places)}),
       }
     )
     for pair in pairs
   )
   write_atomically(directory / "predictions.jsonl", predictions)
   write_atomically(directory / "scores.jsonl", map(_dump, results.get("scores", ())))
-  if ranking_rows:
-    write_atomically(directory / "rankings.jsonl", map(_dump, ranking_rows))
-  else:
-    (directory / "rankings.jsonl").unlink(missing_ok=True)  # of an earlier evaluation
+  for name, rows in (("importance.jsonl", importance_rows), ("rankings.jsonl", ranking_rows)):
+    if rows is None:
+      (directory / name).unlink(missing_ok=True)  # of an earlier evaluation
+    else:
+      write_atomically(directory / name, map(_dump, rows))
   summary = {key: value for key, value in results.items() if key != "scores"}
   write_atomically(directory / "results.json", [_dump(summary, indent=2)])

@@ -10,7 +10,7 @@ Files may come from another machine or another day, so everything that later cod
 relies on is checked here, and what is wrong is said in one line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
@@ -103,13 +103,18 @@ def find_evaluation(run: str, split: str) -> str:
 
 
 def _read_split(path: str | os.PathLike) -> str:
-  return str(_require(_read_json(path), "split", path))
+  return str(_require(read_json(path), "split", path))
 
 
 # ---------------------------------------------------------------------- reading
 
 
-def _read_json(path: str | os.PathLike) -> Any:
+def read_json(path: str | os.PathLike) -> Any:
+  """The content of a JSON file.
+
+  Raises:
+    UserError: it cannot be read, or is not JSON.
+  """
   try:
     with open(path, encoding="utf-8") as file:
       return json.load(file)
@@ -125,8 +130,12 @@ def _require(value: Any, key: str, where: str | os.PathLike) -> Any:
   return value[key]
 
 
-def _read_lines(path: str):
-  """Yields (where, object) of a file of JSON lines."""
+def read_lines(path: str) -> Iterator[tuple[str, Any]]:
+  """Yields (where, object) of a file of JSON lines.
+
+  Raises:
+    UserError: it cannot be read, or a line is not JSON.
+  """
   try:
     with open(path, encoding="utf-8") as file:
       for number, line in enumerate(file, 1):
@@ -144,7 +153,7 @@ def _read_lines(path: str):
 def _read_references(path: str) -> dict[tuple[str, str], bytes]:
   """Digests, since the texts of a large test set are hundreds of megabytes."""
   digests = {}
-  for where, line in _read_lines(path):
+  for where, line in read_lines(path):
     level, identifier, text = (str(_require(line, k, where)) for k in ("level", "id", "reference"))
     # A lone surrogate is legal in JSON and has no UTF-8.
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -156,7 +165,7 @@ def _read_references(path: str) -> dict[tuple[str, str], bytes]:
 def _read_scores(path: str) -> dict[str, dict[str, dict[str, list[float]]]]:
   """{key: {system: {document: scores in the order of METRICS}}}."""
   rows: dict[str, dict[str, dict[str, list[float]]]] = {}
-  for where, line in _read_lines(path):
+  for where, line in read_lines(path):
     key, system, identifier = (str(_require(line, k, where)) for k in ("level", "system", "id"))
     values = [_require(line, metric, where) for metric in METRICS]
     if not all(type(v) in (int, float) and abs(v - 50.0) <= 50.0 + _AGREEMENT for v in values):
@@ -181,7 +190,7 @@ def read_evaluation(directory: str) -> SavedEvaluation:
     UserError: a file is missing, damaged, or does not belong to the others.
   """
   summary_path = os.path.join(directory, RESULTS)
-  summary = _read_json(summary_path)
+  summary = read_json(summary_path)
   systems = _require(summary, "systems", summary_path)
   rows = _read_scores(os.path.join(directory, SCORES))
   if not rows:

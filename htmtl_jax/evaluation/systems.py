@@ -16,6 +16,9 @@ from htmtl_jax.errors import UserError
 
 TRAINED = ("htmtl", "htmtl_extractive")
 LEARNED = "learned"  # learns within the evaluation, so it needs no run
+WRITERS = ("htmtl",)  # all others choose sentences of the document
+# Systems that have seen the reference: shown, but neither best nor tested.
+CEILINGS = frozenset({"oracle"})
 # What a trained run is compared with unless `--systems` says otherwise.
 DEFAULT_SYSTEMS = (*TRAINED, "lead", "lexrank", "oracle")
 SYSTEMS = (

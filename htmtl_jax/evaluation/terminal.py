@@ -3,6 +3,7 @@
 Renders what `results.py` computed; computes nothing itself but widths.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 import shutil
 import textwrap
@@ -146,6 +147,12 @@ def _stacked(blocks: Sequence[tuple[str, list[str]]]) -> list[str]:
   return lines
 
 
+def choose_examples(pairs: Sequence[SummaryPair], count: int) -> list[str]:
+  """The ids of the documents to show: those with the most levels first, then in order."""
+  levels = Counter(pair.id for pair in pairs)
+  return sorted(levels, key=lambda identifier: -levels[identifier])[:count]
+
+
 def render_examples(
   pairs: Sequence[SummaryPair],
   systems: Sequence[str] = ("htmtl",),
@@ -157,7 +164,7 @@ def render_examples(
   Args:
     pairs: of one evaluation.
     systems: which to show; one that a pair lacks is left out there.
-    count: documents to show, those with the most levels first, then in order.
+    count: documents to show, see `choose_examples`.
     width: characters of a line; None asks the terminal. From 100 on, the texts stand
       side by side, below that one under the other.
 
@@ -169,9 +176,9 @@ def render_examples(
   documents: dict[str, dict[str, SummaryPair]] = {}
   for pair in pairs:
     documents.setdefault(pair.id, {})[pair.level] = pair
-  shown = sorted(documents.items(), key=lambda item: -len(item[1]))[:count]
   lines: list[str] = []
-  for identifier, by_level in shown:
+  for identifier in choose_examples(pairs, count):
+    by_level = documents[identifier]
     lines += textwrap.wrap(f"Document {_printable(identifier)}", width) + ["=" * width]
     for level in LEVELS:
       if level not in by_level:

@@ -9,16 +9,26 @@ import dataclasses
 
 import numpy as np
 
-from htmtl_jax.documents.document import Document
+from htmtl_jax.documents.document import Document, iterate_sentences
 from htmtl_jax.documents.references import Reference, eligible_sections, make_references
 from htmtl_jax.documents.sources import Corpus, Record
 from htmtl_jax.evaluation import extractors
-from htmtl_jax.evaluation.baselines import UNTRAINED, Pieces, Scorer, extract, oracle_summary
+from htmtl_jax.evaluation.baselines import (
+  UNTRAINED,
+  Pieces,
+  Scorer,
+  body_places,
+  extract,
+  find_sentences,
+  oracle_summary,
+)
 from htmtl_jax.evaluation.learned import LearnedExtractor
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.rouge import join_sentences
-from htmtl_jax.evaluation.systems import LEARNED
+from htmtl_jax.evaluation.systems import CEILINGS, LEARNED, WRITERS
 from htmtl_jax.evaluation.text_measures import Source, measure
+from htmtl_jax.levels import LEVELS
+from htmtl_jax.summary_record import make_record
 
 _SCORERS: Mapping[str, Scorer] = {
   **UNTRAINED,
@@ -26,6 +36,7 @@ _SCORERS: Mapping[str, Scorer] = {
   "lsa": extractors.lsa_scores,
   "sumbasic": extractors.sumbasic_scores,
 }
+_CENTRALITIES = ("lexrank", "textrank")  # their scores are shares of a whole
 
 
 def summarize_untrained(
@@ -74,6 +85,10 @@ def make_pair(
   """
   systems = {name: join_sentences(own) for name, own in pieces.items()}
   measures = {name: measure(source, text, reference.text) for name, text in systems.items()}
+  # A model may happen to write nothing but sentences of the source; that is not choosing.
+  places = {
+    name: find_sentences(document, own) for name, own in pieces.items() if name not in WRITERS
+  }
   fillers = [piece.filler for piece in reference.pieces]
   reference_without = systems_without = None
   if any(fillers):
@@ -90,6 +105,12 @@ def make_pair(
     reference_without_fillers=reference_without,
     systems_without_fillers=systems_without,
     measures=measures,
+    source={
+      "title": document.title,
+      "words": source.num_words,
+      "sentences": len(body_places(document)),
+    },
+    places={name: own for name, own in places.items() if own is not None},
   )
 
 
@@ -113,11 +134,12 @@ class Comparison:
 
   def compare(
     self, records: Sequence[Record]
-  ) -> tuple[list[list[SummaryPair]], list[tuple[str, str]]]:
+  ) -> tuple[list[tuple[str, list[SummaryPair]]], list[tuple[str, str]]]:
     """Lets every system summarise every document at every level that has a reference.
 
     Returns:
-      The pairs of each well-formed document; (where, reason) of every malformed one.
+      (id of the record, pairs) of each well-formed document; (where, reason) of every
+      malformed one.
     """
     compared, malformed = [], []
     for record in records:
@@ -126,8 +148,42 @@ class Comparison:
       except ValueError as error:
         malformed.append((record.where, str(error)))
         continue
-      compared.append(self._compare_document(document, record))
+      compared.append((record.id, self._compare_document(document, record)))
     return compared, malformed
+
+  def describe(self, record: Record, identifier: str) -> dict:
+    """The record of `summary_record.py` of what the first system makes of a document.
+
+    Importance is the system's centrality, where it has one; else the sentences that it
+    chose for the paragraph have all of it, in equal parts.
+
+    Args:
+      record: well-formed.
+      identifier: of the document in the results.
+    """
+    document = dataclasses.replace(self.corpus.parse(record), id=identifier)
+    name = next((own for own in self.systems if own not in CEILINGS), self.systems[0])
+    references = make_references(document)
+    eligible = eligible_sections(document)
+    learned = self.learned.score(document, record) if name == LEARNED else None
+    pieces = {
+      level: summarize_untrained(
+        name, document, references, level, self.word_budgets[level], eligible, learned, self.mmr
+      )
+      if level in references or name not in CEILINGS
+      else []
+      for level in LEVELS
+    }
+    places = list(iterate_sentences(document))
+    body = [i for i, place in enumerate(places) if not place.is_heading]
+    importance = np.zeros(len(places))
+    if name in _CENTRALITIES:
+      importance[body] = _SCORERS[name]([places[i].text for i in body])
+    else:
+      for i in find_sentences(document, pieces["paragraph"]) or ():
+        importance[body[i]] = 1.0
+    importance /= max(importance.sum(), 1e-9)
+    return make_record(document, name, pieces, eligible, importance, pieces["paragraph"])
 
   def _compare_document(self, document: Document, record: Record) -> list[SummaryPair]:
     references = make_references(document)

@@ -25,7 +25,10 @@ def _parse_jats(data: bytes, id: str, path: str) -> Document:  # pylint: disable
 
 def _parse_html(data: bytes, id: str, path: str) -> Document:  # pylint: disable=redefined-builtin
   from htmtl_jax.documents.parsers.html import parse_html
+  from htmtl_jax.reports.page import is_own_page
 
+  if is_own_page(data):  # written beside the papers by an earlier `summarize`
+    raise UserError(f"{id}: is a report of htmtl_jax, not a paper; give the paper itself")
   return parse_html(data, id, path)
 
 

@@ -1,0 +1,1 @@
+"""Results that people look at: self-contained HTML pages."""

@@ -1,0 +1,27 @@
+"""Text that tries to be more than text, for tests of everything that shows documents."""
+
+TEXTS = (
+  "<script>alert(1)</script>",
+  "</script><script>alert(2)</script>",
+  "</title></style><img src=x onerror=alert(3)>",
+  '"><svg onload=alert(4)>',
+  "' onmouseover='alert(5)' autofocus onfocus='alert(6)",
+  "<!-- <script> --> <![CDATA[ ]]> <!DOCTYPE html>",
+  "<!--<script>",
+  "javascript:alert(7) and https://example.invalid/x.png",
+  "<a href=javascript:alert(8)>click</a>",
+  "<iframe srcdoc='<script>alert(9)</script>'></iframe>",
+  "<base href=https://example.invalid/><link rel=stylesheet href=//example.invalid/x.css>",
+  "<meta http-equiv=refresh content='0;url=https://example.invalid/'>",
+  "<form action=https://example.invalid/><input name=q></form>",
+  "{{ 7 * 7 }} {% include 'page.html' %} ${7*7} #{7*7}",
+  "&lt;b&gt; &amp;amp; &#60;script&#62; &nbsp",
+  "\\u003cscript\\u003e \\x3c \\",
+  "a\u202egnp.exe\u202c b \u2066c\u2069 \u200fd",
+  "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 (12) <b>",
+  "\U0001f327\U0001f1e9\U0001f1ea \U00020000 e\u0301\u0323 \ufeff\u200b\u2028\u2029 \uffff",
+  "nul \x00 bell \x07 escape \x1b[31m delete \x7f next \x85 lone \ud800 \udfff end",
+  "expression(alert(10)) url(https://example.invalid/y) </style> @import 'z'",
+  "x" * 3000,
+  "$$\\href{javascript:alert(11)}{x}$$ [y](javascript:alert(12))",
+)
