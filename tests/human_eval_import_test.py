@@ -1,6 +1,7 @@
 """Answers that come back: what is refused, and what is made of the rest."""
 
 import collections
+import csv
 import json
 import pathlib
 import shutil
@@ -217,7 +218,8 @@ class ReportTest(ImportTestCase):
   def test_what_the_report_holds(self):
     report, out = self.report()
     self.assertEqual(
-      sorted(p.name for p in self.output.iterdir()), ["report.html", "report.json", "report.md"]
+      sorted(p.name for p in self.output.iterdir()),
+      ["judgments.csv", "report.html", "report.json", "report.md"],
     )
     self.assertEqual(report["study"], self.key["study"])
     self.assertEqual(
@@ -236,6 +238,17 @@ class ReportTest(ImportTestCase):
       self.assertTrue(table["power"]["rows"])
     counts = [sum(s["counts"]) for s in likert["criteria"][0]["scores"].values()]
     self.assertEqual(counts, [36, 36, 36])  # repeated questions count once
+    # Every judgment is a row of the table for other programs.
+    with open(self.output / "judgments.csv", encoding="utf-8", newline="") as file:
+      rows = list(csv.DictReader(file))
+    self.assertLen(rows, 12 * 3 * 3 * (1 + 1 + 2))
+    self.assertEqual({row["simulated"] for row in rows}, {"1"})
+    own = [
+      int(row["value"])
+      for row in rows
+      if (row["task"], row["criterion"], row["system"]) == ("likert", "fluency", "walrus")
+    ]
+    self.assertAlmostEqual(np.mean(own), likert["criteria"][1]["scores"]["walrus"]["mean"])
     # Stamped wherever a number stands.
     self.assertTrue(report["simulated"])
     for text in (
@@ -287,6 +300,8 @@ class ReportTest(ImportTestCase):
     report, out = self.report("--study.analysis.incomplete=use")
     self.assertEqual(report["raters"]["rater-02"]["skipped"], 1)
     self.assertEqual(report["raters"]["rater-02"]["comments"], 1)
+    self.assertEqual([own["comment"] for own in report["comments"]], ["<i>odd</i>"])
+    self.assertIn("&lt;i&gt;odd&lt;/i&gt;", (self.output / "report.html").read_text("utf-8"))
     scores = report["tables"][2]["criteria"][0]["scores"]
     self.assertEqual([sum(s["counts"]) for s in scores.values()], [33, 33, 33])
 
@@ -329,6 +344,10 @@ class UnblindingTest(ImportTestCase):
     self.assertEqual(means(likert), [5.0, 3.0, 1.0])
     for own in (pairwise, best_worst, likert):
       self.assertEqual(own["agreement"]["alpha"], 1.0)
+      # walrus has the best scores of the evaluation, zebra the worst, on every document.
+      accuracy = own["metrics"]["rouge2"]
+      self.assertEqual((accuracy["mean"], accuracy["low"], accuracy["high"]), (0.0, 0.0, 0.0))
+      self.assertEqual(accuracy["choices"], 36)
     for own in report["raters"].values():
       self.assertEqual(own["attention"], 1.0)
       self.assertEqual(own["flags"], [])

@@ -11,6 +11,7 @@ from htmtl_jax.human_eval import (
   bradley_terry,
   comparisons,
   leave_one_out,
+  metric_agreement,
   power,
   resampling,
   scores,
@@ -275,6 +276,18 @@ class ScoresTest(parameterized.TestCase):
       _, low, high = resampling.mean_interval(values, weights, 0.9)
       held += bool(low[0] <= 1.0 <= high[0])
     self.assertBetween(held / 300, 0.84, 0.95)
+
+
+class MetricAgreementTest(absltest.TestCase):
+  def test_by_hand(self):
+    # Raters prefer p, nobody, q; the score is right, has no choice to be right about, is equal.
+    table = make_table([[[5, 4], [1, 2]], [[3, 3], [3, 3]], [[1, NAN], [2, NAN]]])
+    weights = np.ones((100, 3))
+    tables = {"p": {"m": [9.0, 1.0, 4.0]}, "q": {"m": [1.0, 9.0, 4.0]}}
+    found = metric_agreement.measure_accuracy(table, tables, weights, 0.95)
+    self.assertEqual(found["m"], {"mean": 0.75, "low": 0.75, "high": 0.75, "choices": 2})
+    del tables["q"]  # the reference has no score
+    self.assertEqual(metric_agreement.measure_accuracy(table, tables, weights, 0.95), {})
 
 
 class PowerTest(parameterized.TestCase):

@@ -11,6 +11,7 @@ from htmtl_jax.human_eval import export, report_html, tables
 from htmtl_jax.human_eval.analysis import analyse
 from htmtl_jax.human_eval.answers import list_files, read_answers
 from htmtl_jax.human_eval.folder import read_key
+from htmtl_jax.human_eval.judgments import collect
 from htmtl_jax.human_eval.settings import Study, load_study, settings_file
 from htmtl_jax.human_eval.simulate import simulate_answers, true_qualities
 from htmtl_jax.human_eval.text import plural
@@ -103,7 +104,7 @@ def run_import(
   Args:
     study: the folder of the study.
     answers: files or folders, separated by commas.
-    output: folder for report.json, report.md and report.html; None only prints.
+    output: folder for report.json, report.md, report.html and judgments.csv; None only prints.
     overrides: `study.analysis.KEY=VALUE`; what differs from the protocol is reported.
 
   Returns:
@@ -119,7 +120,8 @@ def run_import(
   if output:
     check_writable(os.path.join(output, "report.html"))
   returned = read_answers(list_files(answers), key, settings.analysis.incomplete)
-  report = analyse(key, returned, settings.analysis)
+  judgments = collect(key, returned, settings.analysis.exclude)
+  report = analyse(key, returned, judgments, settings.analysis)
   report["changed"] = [override.removeprefix("study.") for override in overrides]
   print(tables.render_terminal(report))
   if output:
@@ -134,6 +136,7 @@ def run_import(
     write_atomically(folder / "report.md", [tables.render_markdown(report)])
     text = json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1)
     write_atomically(folder / "report.json", [text])
+    write_atomically(folder / "judgments.csv", tables.render_csv(key, judgments))
     print(f"report: {output}")
   return report
 

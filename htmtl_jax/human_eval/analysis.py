@@ -1,14 +1,15 @@
 """Everything that is reported of a study, as one value that JSON can hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 from typing import Any
 
 from htmtl_jax.human_eval.answers import Returned
 from htmtl_jax.human_eval.comparisons import compare_tables
-from htmtl_jax.human_eval.judgments import Judgments, Table, collect
+from htmtl_jax.human_eval.judgments import Judgments, Table
 from htmtl_jax.human_eval.leave_one_out import leave_one_out
+from htmtl_jax.human_eval.metric_agreement import measure_accuracy
 from htmtl_jax.human_eval.power import make_power_table
 from htmtl_jax.human_eval.quality import describe_raters
 from htmtl_jax.human_eval.resampling import draw_weights
@@ -19,13 +20,17 @@ REPORT_FORMAT = "htmtl_jax human evaluation report"
 
 
 def analyse(
-  key: Mapping[str, Any], returned: Sequence[Returned], settings: Analysis
+  key: Mapping[str, Any],
+  returned: Sequence[Returned],
+  judgments: Judgments,
+  settings: Analysis,
 ) -> dict[str, Any]:
   """Analyses the answers of a study.
 
   Args:
     key: of the study.
     returned: of `answers.read_answers`; at least one.
+    judgments: of `judgments.collect`, without the excluded raters.
     settings: what is made of them.
 
   Returns:
@@ -34,21 +39,19 @@ def analyse(
       {"format", "study", "title", "simulated", "systems", "split", "documents",
        "raters_planned", "raters_returned", "excluded", "settings": {"design",
        "analysis"}, "raters": of `quality.describe_raters`,
+       "comments": [{"rater", "document", "level", "task", "comment"}],
        "tables": [{"level", "task", "criteria": [{"criterion", ... of `scores.describe`,
-         "comparisons": of `compare_tables`, with "leave_one_out" in each}],
+         "comparisons": of `compare_tables`, with "leave_one_out" in each,
+         "metrics": of `measure_accuracy`}],
          "conclusions": {"significant", "all", "hold"}, "power": of `make_power_table`}]}
-
-  Raises:
-    UserError: nobody is left to analyse.
   """
-  judgments = collect(key, returned, settings.exclude)
   quality = describe_raters(key, returned, judgments.repeats, settings.attention)
   weights = draw_weights(len(judgments.documents), settings.samples, settings.seed)
   flagged = [name for name in judgments.raters if quality[name]["flags"]]
   tables = []
   families = itertools.groupby(judgments.tables, key=lambda table: (table.level, table.task))
   for _, family in families:
-    tables.append(_analyse_family(list(family), judgments, flagged, weights, settings))
+    tables.append(_analyse_family(list(family), key, judgments, flagged, weights, settings))
   return {
     "format": REPORT_FORMAT,
     "study": key["study"],
@@ -65,12 +68,23 @@ def analyse(
     "raters": {
       name: {**own, "excluded": name in settings.exclude} for name, own in quality.items()
     },
+    "comments": list(_comments(key, returned)),
     "tables": tables,
   }
 
 
+def _comments(key: Mapping[str, Any], returned: Sequence[Returned]) -> Iterator[dict[str, str]]:
+  for one in returned:
+    for name, answer in one.answers.items():
+      if answer.comment:
+        question = key["raters"][one.rater]["questions"][name]
+        where = {field: question[field] for field in ("document", "level", "task")}
+        yield {"rater": one.rater, **where, "comment": answer.comment}
+
+
 def _analyse_family(
   tables: list[Table],
+  key: Mapping[str, Any],
   judgments: Judgments,
   flagged: Sequence[str],
   weights,
@@ -89,6 +103,7 @@ def _analyse_family(
       "criterion": table.criterion,
       **describe(table, judgments.systems, weights, settings.confidence),
       "comparisons": rows,
+      "metrics": measure_accuracy(table, key["scores"][level], weights, settings.confidence),
     }
     for table, rows in zip(tables, compared)
   ]

@@ -3,55 +3,14 @@
 Says what `analysis.analyse` found, and computes nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import dataclasses
 from typing import Any
 
-from htmtl_jax.human_eval.text import bounds, interval, p_value, percent, plural, score, signed
-from htmtl_jax.human_eval.wording import LEVEL_NAMES, TASK_NAMES
-
-SIMULATED = (
-  "SIMULATED. These answers come from a program, to try out the pipeline. They are no judgment of "
-  "anybody's and say nothing about the systems."
-)
-SCORE_NAMES = {"pairwise": "win rate", "best_worst": "best - worst", "likert": "mean rating"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-  """A table; the first column is text, the others are numbers unless `words` names them.
-
-  Attributes:
-    header: of the columns.
-    rows: of cells.
-    words: places of further columns with text.
-  """
-
-  header: tuple[str, ...]
-  rows: Sequence[tuple[str, ...]]
-  words: frozenset[int] = frozenset()
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-  """A part of the report.
-
-  Attributes:
-    kind: what it is, for those who add to it.
-    title: of the part.
-    depth: 1 for parts, 2 for parts of parts.
-    text: sentences.
-    grid: a table, or None.
-    source: the piece of the report that it is of.
-  """
-
-  kind: str
-  title: str
-  depth: int
-  text: Sequence[str] = ()
-  grid: Grid | None = None
-  source: Any = None
-
+from htmtl_jax.human_eval.block import SIMULATED, Block, Grid, family_title
+from htmtl_jax.human_eval.result_blocks import family_blocks, metric_blocks, power_blocks
+from htmtl_jax.human_eval.text import bounds, p_value, percent, plural, score, signed
+from htmtl_jax.human_eval.wording import TASK_NAMES
 
 # ------------------------------------------------------------------------ blocks
 
@@ -64,8 +23,11 @@ def make_blocks(report: Mapping[str, Any]) -> list[Block]:
     _raters_block(report),
   ]
   for table in report["tables"]:
-    blocks += _family_blocks(table, report)
-  blocks += _power_blocks(report)
+    blocks += family_blocks(table, report)
+  blocks += metric_blocks(report)
+  blocks += power_blocks(report)
+  if report["comments"]:
+    blocks.append(_comments_block(report))
   blocks.append(Block("notes", "How to read this", 1, list(_notes(report))))
   if report["simulated"]:
     blocks = [
@@ -100,15 +62,10 @@ def _study_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"Flagged, and not left out: {', '.join(n for n in flagged if n not in report['excluded'])}."
 
 
-def _family_title(table: Mapping[str, Any]) -> str:
-  title = f"{LEVEL_NAMES[table['level']]}: {TASK_NAMES[table['task']]}"
-  return title[0].upper() + title[1:]
-
-
 def _findings_block(report: Mapping[str, Any]) -> Block:
   """What is significant, and whether it is so without any one rater."""
   rows = [
-    (_family_title(table), own["criterion"], *_finding(row, table["task"]))
+    (family_title(table), own["criterion"], *_finding(row, table["task"]))
     for table in report["tables"]
     for own in table["criteria"]
     for row in own["comparisons"]
@@ -166,173 +123,14 @@ def _raters_block(report: Mapping[str, Any]) -> Block:
   )
 
 
-def _family_blocks(table: Mapping[str, Any], report: Mapping[str, Any]) -> list[Block]:
-  task = table["task"]
-  title = _family_title(table)
-  conclusions = table["conclusions"]
-  alpha = report["settings"]["analysis"]["alpha"]
-  text = [
-    f"{conclusions['significant']} of {plural(conclusions['all'], 'comparison')} significant "
-    f"(Wilcoxon by document, Holm's correction over these, alpha {alpha})"
-    + (
-      ""
-      if conclusions["hold"] is None
-      else f"; {conclusions['hold']} of {conclusions['all']} conclusions hold without any one rater"
-    )
-    + "."
+def _comments_block(report: Mapping[str, Any]) -> Block:
+  rows = [
+    (own["rater"], own["document"], own["level"], TASK_NAMES[own["task"]], own["comment"])
+    for own in report["comments"]
   ]
-  blocks = [Block("family", title, 1, text, None, table)]
-  for own in table["criteria"]:
-    agreement = _agreement(own["agreement"])
-    blocks.append(
-      Block("scores", own["criterion"], 2, [agreement], _scores_grid(own, task), (own, task))
-    )
-    blocks.append(
-      Block(
-        "comparisons",
-        f"{own['criterion']}: which differ",
-        2,
-        list(_changes(own["comparisons"])),
-        _comparison_grid(own, task),
-        (own, task),
-      )
-    )
-  return blocks
-
-
-def _agreement(own: Mapping[str, Any]) -> str:
-  equal = "" if own["equal"] is None else f"; equal judgments {own['equal']:.0%}"
-  if own["alpha"] is None:
-    why = "no text has two judgments" if not own["units"] else "all judgments are equal"
-    return f"Agreement: alpha is not defined, {why}{equal}."
-  around = bounds(own["low"], own["high"], lambda value: f"{value:.2f}")
-  return (
-    f"Agreement: Krippendorff's alpha ({own['scale']}) {own['alpha']:.2f}{around} on "
-    f"{own['units']} units{equal}."
-  )
-
-
-def _scores_grid(own: Mapping[str, Any], task: str) -> Grid:
-  order = sorted(own["scores"].items(), key=lambda item: -(item[1]["mean"] or 0.0))
-  name = SCORE_NAMES[task]
-  if task == "likert":
-    header = ("system", name, "1", "2", "3", "4", "5")
-    rows = [
-      (system, interval(own_score, task), *map(str, own_score["counts"]))
-      for system, own_score in order
-    ]
-  elif task == "best_worst":
-    header = ("system", name, "best", "worst", "shown")
-    rows = [
-      (
-        system,
-        interval(own_score, task),
-        *(str(own_score[name]) for name in ("best", "worst", "shown")),
-      )
-      for system, own_score in order
-    ]
-  else:
-    header = ("system", name, "strength", "best in")
-    strengths = own["strengths"]["systems"]
-    rows = [
-      (
-        system,
-        interval(own_score, task),
-        signed(strengths[system]["mean"])
-        + bounds(strengths[system]["low"], strengths[system]["high"], signed),
-        percent(strengths[system]["first"]),
-      )
-      for system, own_score in order
-    ]
-  return Grid(header, rows)
-
-
-def _comparison_grid(own: Mapping[str, Any], task: str) -> Grid:
-  by_pair = {(pair["a"], pair["b"]): pair for pair in own.get("pairs", ())}
-  robust = any("leave_one_out" in row for row in own["comparisons"])
-  outcomes = ("win / tie / loss", "win rate") if by_pair else ()
-  header = (
-    "first, second",
-    *outcomes,
-    *(() if by_pair else ("difference",)),
-    "p",
-    "p (Holm)",
-    "verdict",
-    *(("without a rater",) if robust else ()),
-  )
-  rows = []
-  for row in own["comparisons"]:
-    cells = [f"{row['a']}, {row['b']}"]
-    if by_pair:
-      pair = by_pair[row["a"], row["b"]]
-      cells += [
-        f"{pair['wins']} / {pair['ties']} / {pair['losses']}",
-        interval(pair["win_rate"], task),
-      ]
-    else:
-      cells.append(signed(row["difference"]) + bounds(row["low"], row["high"], signed))
-    cells += [p_value(row["p"]), p_value(row["p_holm"]), _verdict(row)]
-    if robust:
-      left = row["leave_one_out"]
-      cells.append("holds" if left["holds"] else "changes")
-    rows.append(tuple(cells))
-  return Grid(header, rows, frozenset({header.index("verdict"), len(header) - 1}))
-
-
-def _verdict(row: Mapping[str, Any]) -> str:
-  if row["difference"] is None:
-    return "not judged"
-  if not row["significant"]:
-    return "no difference shown"
-  return f"{row['a'] if row['difference'] > 0 else row['b']} is better"
-
-
-def _changes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-  for row in rows:
-    for name, change in row.get("leave_one_out", {"changes": {}})["changes"].items():
-      yield f"Without {name}, {row['a']} and {row['b']}: {change}."
-  for pair in rows:
-    if pair["documents"] and pair["documents"] < 10:
-      yield "Fewer than 10 documents: no test can tell much."
-      return
-
-
-def _power_blocks(report: Mapping[str, Any]) -> Iterator[Block]:
-  tables = [table for table in report["tables"] if table["power"] and table["power"]["rows"]]
-  if tables:
-    yield Block(
-      "power",
-      "Power",
-      1,
-      [
-        "Documents that a study needs to find a difference with 80% power, in one comparison that "
-        "was planned, by the number of raters who judge each document; and the power of this study. "
-        "Simulated from the spread of the answers above."
-      ],
-    )
-  for table in tables:
-    power, task = table["power"], table["task"]
-    spread = (
-      f"Variance of a difference between documents {power['between']:.2f}, between judgments of "
-      f"the same document {power['within']:.2f}"
-    )
-    if task == "pairwise":
-      spread += f"; ties {power['ties']:.0%}"
-    counts = power["rows"][0]["needed"]
-    header = (
-      "win rate" if task == "pairwise" else "difference",
-      f"power here ({plural(power['documents'], 'document')}, {plural(power['raters'], 'rater')})",
-      *(f"documents for {plural(int(count), 'rater')}" for count in counts),
-    )
-    rows = [
-      (
-        f"{row['effect']:.0%}" if task == "pairwise" else f"{row['effect']:g}",
-        f"{row['power']:.0%}",
-        *("over 1,000" if n is None else f"{n:,}" for n in row["needed"].values()),
-      )
-      for row in power["rows"]
-    ]
-    yield Block("needed", _family_title(table), 2, [spread + "."], Grid(header, rows), table)
+  header = ("rater", "document", "level", "task", "comment")
+  words = frozenset(range(1, len(header)))
+  return Block("comments", "What raters wrote", 1, [], Grid(header, rows, words))
 
 
 def _notes(report: Mapping[str, Any]) -> Iterator[str]:

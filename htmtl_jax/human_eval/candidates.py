@@ -17,6 +17,7 @@ from htmtl_jax.evaluation.comparison import (
   make_rows,
   name_runs,
 )
+from htmtl_jax.evaluation.rouge import METRICS
 from htmtl_jax.evaluation.saved import (
   find_evaluation,
   read_evaluation,
@@ -40,6 +41,8 @@ class Candidates:
     references: {level: {document: text}}.
     words: {document: words}, see `words_are`.
     words_are: "words of the paper", or of the reference where that is not known.
+    scores: {level: {system: {metric: {document: score}}}} of the evaluation; the reference
+      has none.
   """
 
   split: str
@@ -50,6 +53,7 @@ class Candidates:
   references: Mapping[str, Mapping[str, str]]
   words: Mapping[str, int]
   words_are: str
+  scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 
 
 def read_candidates(
@@ -109,6 +113,10 @@ def read_candidates(
     {level: {i: first[level][i]["reference"] for i in documents} for level in levels},
     {i: words[i] for i in documents},
     words_are,
+    {
+      level: {row.label: _scores_of(row, level) for row in rows if isinstance(row, Row)}
+      for level in levels
+    },
   )
 
 
@@ -170,6 +178,13 @@ def _texts_of(
       )
     texts[row.label] = line["systems"][row.system]
   return texts
+
+
+def _scores_of(row: Row, level: str) -> dict[str, dict[str, float]]:
+  """ROUGE of one system on each document."""
+  documents = row.evaluation.documents[level]
+  values = row.evaluation.scores[level][row.system]  # [documents, metrics]
+  return {metric: dict(zip(documents, values[:, k].tolist())) for k, metric in enumerate(METRICS)}
 
 
 def _source_words(directories: Sequence[str]) -> dict[str, int]:

@@ -128,6 +128,13 @@ def make_key(
       }
       for level in study.design.levels
     },
+    "scores": {
+      level: {
+        system: {metric: [round(own[d.id], 4) for d in drawn] for metric, own in by_metric.items()}
+        for system, by_metric in by_system.items()
+      }
+      for level, by_system in candidates.scores.items()
+    },
     "identical": [
       {"document": i.document, "level": i.level, "systems": list(i.systems)} for i in plan.identical
     ],

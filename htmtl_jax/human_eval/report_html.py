@@ -1,11 +1,24 @@
-"""A report as one self-contained HTML page, with the intervals drawn."""
+"""A report as one self-contained HTML page, with the means and their intervals drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from htmtl_jax.human_eval.blocks import SCORE_NAMES, SIMULATED, Block, make_blocks
-from htmtl_jax.human_eval.text import interval
+from markupsafe import Markup
+
+from htmtl_jax.human_eval.block import SCORE_NAMES, SIMULATED, Block
+from htmtl_jax.human_eval.blocks import make_blocks
+from htmtl_jax.human_eval.text import score
+from htmtl_jax.human_eval.wording import LEVEL_NAMES
+from htmtl_jax.reports.charts import Row, interval_rows
 from htmtl_jax.reports.page import render_page
+from htmtl_jax.reports.svg import Axis, format_percent
+
+# What a chart's axis begins and ends with, and what its bars begin at.
+_AXES = {
+  "pairwise": (0.0, 1.0, 0.5),
+  "best_worst": (-1.0, 1.0, 0.0),
+  "likert": (1.0, 5.0, 1.0),
+}
 
 
 def render_report(report: Mapping[str, Any]) -> str:
@@ -14,67 +27,77 @@ def render_report(report: Mapping[str, Any]) -> str:
   Args:
     report: of `analysis.analyse`.
   """
-  blocks = make_blocks(report)
-  title = ("SIMULATED: " if report["simulated"] else "") + report["title"]
+  parts = _group(make_blocks(report))
+  results = [part for part in parts if part["block"].kind == "family"]
+  others = [part for part in parts if part["block"].kind != "family"]
+  split = next(k for k, part in enumerate(others) if part["block"].kind == "raters") + 1
+  significant = sum(table["conclusions"]["significant"] for table in report["tables"])
+  total = sum(table["conclusions"]["all"] for table in report["tables"])
   context = {
     "simulated": SIMULATED if report["simulated"] else "",
-    "parts": [_part(block, blocks) for block in blocks if block.depth == 1],
+    "facts": [
+      ("documents", report["documents"], f"of the {report['split']} split"),
+      ("raters", len(report["raters_returned"]), f"of {report['raters_planned']} planned"),
+      ("systems", len(report["systems"]), ", ".join(report["systems"])),
+      ("significant", significant, f"of {total} comparisons"),
+    ],
+    "before": others[:split],
+    "levels": _by_level(results),
+    "after": others[split:],
   }
-  return render_page("study_report.html", title, context=context, styles=("study_report.css",))
+  title = ("SIMULATED: " if report["simulated"] else "") + report["title"]
+  return render_page(
+    "study_report.html",
+    title,
+    context=context,
+    styles=("charts.css", "study_report.css"),
+    scripts=("tabs.js",),
+  )
 
 
-def _part(block: Block, blocks: list[Block]) -> dict[str, Any]:
-  """A part with what belongs to it."""
-  at = blocks.index(block) + 1
-  inner = []
-  while at < len(blocks) and blocks[at].depth == 2:
-    inner.append(blocks[at])
-    at += 1
-  return {"block": block, "inner": [{"block": b, "chart": _chart(b)} for b in inner]}
+def _group(blocks: Sequence[Block]) -> list[dict[str, Any]]:
+  """Parts with what belongs to them: {"block", "id", "inner": [{"block", "figure"}]}."""
+  parts: list[dict[str, Any]] = []
+  for block in blocks:
+    if block.depth == 1:
+      parts.append({"block": block, "id": f"part-{len(parts) + 1}", "inner": []})
+    else:
+      inner = parts[-1]["inner"]
+      inner.append({"block": block, "figure": _draw(block, f"{parts[-1]['id']}-{len(inner)}")})
+  return parts
 
 
-# Of a chart, in units of its view box.
-_WIDTH, _ROW, _LEFT, _RIGHT, _TOP = 640.0, 30.0, 140.0, 20.0, 8.0
+def _by_level(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+  levels: dict[str, list] = {}
+  for part in parts:
+    levels.setdefault(part["block"].source["level"], []).append(part)
+  return [
+    {"id": f"level-{level}", "name": LEVEL_NAMES[level], "parts": own}
+    for level, own in levels.items()
+  ]
 
 
-def _chart(block: Block) -> dict[str, Any] | None:
-  """Means with intervals, a line a system, or of pairwise differences: what the template draws."""
+def _draw(block: Block, identifier: str) -> Markup | None:
+  """Means with intervals, a row a system."""
   if block.kind != "scores":
     return None
   own, task = block.source
-  low, high, ticks, middle = {
-    "pairwise": (0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), 0.5),
-    "best_worst": (-1.0, 1.0, (-1.0, -0.5, 0.0, 0.5, 1.0), 0.0),
-    "likert": (1.0, 5.0, (1.0, 2.0, 3.0, 4.0, 5.0), None),
-  }[task]
-  place = lambda value: round(
-    _LEFT + (_WIDTH - _LEFT - _RIGHT) * (min(max(value, low), high) - low) / (high - low), 2
-  )
+  low, high, baseline = _AXES[task]
   order = sorted(own["scores"].items(), key=lambda item: -(item[1]["mean"] or 0.0))
   rows = [
-    {
-      "label": name,
-      "y": _TOP + _ROW * (k + 0.5),
-      "mean": place(score["mean"]),
-      "low": place(score["low"]),
-      "high": place(score["high"]),
-      "text": interval(score, task),
-    }
-    for k, (name, score) in enumerate(order)
-    if score["mean"] is not None and score["low"] is not None
+    Row(name, 0, each["mean"], each["low"], each["high"], note=score(each["mean"], task))
+    for name, each in order
+    if each["mean"] is not None
   ]
-  bottom = _TOP + _ROW * len(rows)
-  show = (lambda value: f"{value:.0%}") if task == "pairwise" else (lambda value: f"{value:g}")
-  return {
-    "width": _WIDTH,
-    "height": bottom + 40.0,
-    "top": _TOP,
-    "bottom": bottom,
-    "label_x": _LEFT - 12.0,
-    "rows": rows,
-    "ticks": [{"x": place(value), "text": show(value)} for value in ticks],
-    "middle": None if middle is None else place(middle),
-    "axis": SCORE_NAMES[task],
-    "axis_x": (_LEFT + _WIDTH - _RIGHT) / 2.0,
-    "title": f"{SCORE_NAMES[task]} by system, {block.title}",
-  }
+  if not rows:
+    return None
+  name = SCORE_NAMES[task]
+  axis = Axis(name, low, high, **({"format": format_percent} if task == "pairwise" else {}))
+  return interval_rows(
+    identifier,
+    f"{block.title}: {name}",
+    f"{name} of each system with its interval: " + ", ".join(row.name for row in rows),
+    rows,
+    axis,
+    baseline=baseline,
+  )

@@ -1,9 +1,15 @@
-"""A report as plain text and as Markdown."""
+"""A report as plain text and as Markdown, and every judgment as a row of CSV."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import csv
+import io
 from typing import Any
 
-from htmtl_jax.human_eval.blocks import Block, Grid, make_blocks
+import numpy as np
+
+from htmtl_jax.human_eval.block import Block, Grid
+from htmtl_jax.human_eval.blocks import make_blocks
+from htmtl_jax.human_eval.judgments import Judgments
 from htmtl_jax.human_eval.text import escape_markdown, printable
 
 
@@ -56,3 +62,42 @@ def _markdown_rows(grid: Grid) -> list[str]:
   marks = ["---" if k == 0 or k in grid.words else "---:" for k in range(len(grid.header))]
   row = lambda cells: "| " + " | ".join(map(escape_markdown, cells)) + " |"
   return [row(grid.header), "| " + " | ".join(marks) + " |", *map(row, grid.rows)]
+
+
+def render_csv(key: Mapping[str, Any], judgments: Judgments) -> Iterator[str]:
+  """Every judgment, unblinded, for other programs: lines without their ends.
+
+  "value" is as in `judgments.py`; "against" is the second system of a comparison of two;
+  "automatic" marks what follows from equal texts. Repeated questions are not in it.
+  """
+  line = io.StringIO()
+  writer = csv.writer(line, lineterminator="")
+
+  def write(*cells) -> str:
+    line.seek(0)
+    line.truncate()
+    writer.writerow(cells)
+    return line.getvalue()
+
+  stratum = {document["id"]: document["stratum"] for document in key["documents"]}
+  yield write(
+    *("study", "simulated", "level", "task", "criterion", "document", "stratum", "rater"),
+    *("system", "against", "value", "automatic"),
+  )
+  for table in judgments.tables:
+    for d, c, r in np.argwhere(~np.isnan(table.values)):
+      document, column = judgments.documents[d], table.columns[c]
+      yield write(
+        key["study"],
+        int(judgments.simulated),
+        table.level,
+        table.task,
+        table.criterion,
+        document,
+        stratum[document],
+        judgments.raters[r],
+        column[0],
+        column[1] if len(column) > 1 else "",
+        int(table.values[d, c, r]),
+        int(table.automatic[d, c]),
+      )
