@@ -144,7 +144,11 @@ def metric_blocks(report: Mapping[str, Any]) -> Iterator[Block]:
       family_title(table),
       own["criterion"],
       str(next(iter(own["metrics"].values()))["choices"]),
-      *(interval(accuracy, "pairwise") for accuracy in own["metrics"].values()),
+      *(
+        percent(accuracy["mean"])
+        + bounds(accuracy["low"], accuracy["high"], lambda value: f"{100.0 * value:.0f}")
+        for accuracy in own["metrics"].values()
+      ),
     )
     for table in report["tables"]
     for own in table["criteria"]
