@@ -171,6 +171,7 @@ class FormTest(FormTestCase):
     # Another browser reads the file; the wrong files are refused in words.
     other = self.open_form("rater-01")
     other.set_input_files("#load", self.folder / "rater-01.json")
+    other.wait_for_selector("#question-title")  # files are read in the background
     self.assertIn("Question 3 of", other.inner_text("h1"))
     other.keyboard.press("p")
     other.keyboard.press("p")
