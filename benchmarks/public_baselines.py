@@ -118,9 +118,7 @@ class Comparison:
       if reference is None or not sentences:
         continue
       rankers = {name: lambda s, f=f: rank_order(f(s)) for name, f in OURS.items()}
-      rankers |= {
-        name: lambda s, name=name: public.rank(name, s) for name in public.summarizers
-      }
+      rankers |= {name: lambda s, name=name: public.rank(name, s) for name in public.summarizers}
       budget = self.words or len(reference.text.split())
       lengths = [len(sentence.split()) for sentence in sentences]
       row = {}
@@ -166,7 +164,8 @@ def summarise(rows: Sequence[dict], samples: int = 10_000) -> dict[str, dict]:
   summary = {}
   for name in rows[0]:
     own = {
-      key: float(np.mean([row[name][key] for row in rows])) for key in (*METRICS, "words", "seconds")
+      key: float(np.mean([row[name][key] for row in rows]))
+      for key in (*METRICS, "words", "seconds")
     }
     base = name.split(",")[0]
     if name != base:
@@ -209,14 +208,23 @@ def main() -> None:
     raise SystemExit(f"no paper of the {arguments.split} split has an abstract and a body")
   summary = summarise(rows)
   print(f"{len(rows)} papers of the {arguments.split} split; sumy {sumy.__version__}")
-  print(f"{'ranking':<28}" + "".join(m.rjust(11) for m in METRICS) + "   words  ms a paper   ours ahead")
+  print(
+    f"{'ranking':<28}" + "".join(m.rjust(11) for m in METRICS) + "   words  ms a paper   ours ahead"
+  )
   for name, own in summary.items():
     cells = "".join(f"{own[metric]:11.2f}" for metric in METRICS)
-    ahead = f"   {own['ahead']:+.2f} [{own['low']:+.2f}, {own['high']:+.2f}]" if "ahead" in own else ""
+    ahead = (
+      f"   {own['ahead']:+.2f} [{own['low']:+.2f}, {own['high']:+.2f}]" if "ahead" in own else ""
+    )
     print(f"{name:<28}{cells}{own['words']:8.1f}{1e3 * own['seconds']:12.1f}{ahead}")
   if arguments.output:
     os.makedirs(os.path.dirname(os.path.abspath(arguments.output)), exist_ok=True)
-    record = {"papers": len(rows), "sumy": sumy.__version__, "words": arguments.words, "means": summary}
+    record = {
+      "papers": len(rows),
+      "sumy": sumy.__version__,
+      "words": arguments.words,
+      "means": summary,
+    }
     with open(arguments.output, "w", encoding="utf-8") as file:
       json.dump(record, file, indent=2)
       file.write("\n")

@@ -57,9 +57,7 @@ def run_untrained(config, workdir: str, systems: Sequence[str], split: str = "te
   word_budgets = _read_word_budgets(config, workdir, corpus)
   if word_budgets is None:
     word_budgets = _count_word_budgets(config, corpus, counts["train"])
-  comparison = Comparison(
-    corpus, tuple(systems), word_budgets, extractor, mmr=config.evaluate.mmr
-  )
+  comparison = Comparison(corpus, tuple(systems), word_budgets, extractor, mmr=config.evaluate.mmr)
   pairs, record_of = _compare(config, corpus, counts, comparison, split)
   return score_and_publish(
     config,

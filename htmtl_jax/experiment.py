@@ -135,6 +135,7 @@ def check_config(config) -> None:
     "train.keep_latest": 1,
     "train.batch_token_rows": 1,
     "evaluate.bootstrap_samples": 1,
+    "evaluate.reports": -1,
     "evaluate.batch_token_rows": 1,
   }
   values = flatten(config)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+from absl import logging
 import jax
 import numpy as np
 
@@ -197,7 +198,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
 
 
 def _write_report(workdir: str) -> str | None:
-  """Writes report.html; on one host, and never at the price of the training that is done."""
+  """Writes report.html, on one host; returns its path, or None where it could not be written."""
   if jax.process_index() != 0:
     return None
   from htmtl_jax.reports.run_report import write_run_report
@@ -206,7 +207,9 @@ def _write_report(workdir: str) -> str | None:
     return write_run_report(workdir)
   except UserError as error:
     print(f"htmtl_jax: warning: no report: {error}", file=sys.stderr)
-    return None
+  except Exception:  # status 75, and the evaluation to come, are worth more than a page
+    logging.exception("the report of %s could not be written", workdir)
+  return None
 
 
 class _CompiledSteps:

@@ -15,7 +15,7 @@ from htmtl_jax.evaluation import publish
 from htmtl_jax.evaluation.importance import MEASURES
 from htmtl_jax.experiment import open_run
 from htmtl_jax.levels import LEVELS
-from tests import tiny_config
+from tests import pages, tiny_config
 
 SYSTEMS = ("htmtl", "htmtl_extractive", "lead", "lexrank", "oracle")
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -23,6 +23,10 @@ METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 def read_json(path):
   return json.loads(path.read_text(encoding="utf-8"))
+
+
+def parse(path):
+  return pages.parse(path.read_text(encoding="utf-8"))
 
 
 def read_lines(path):
@@ -144,6 +148,26 @@ class TrainedEvaluationTest(absltest.TestCase):
   def test_the_terminal_shows_the_table_and_one_example(self):
     for text in (*SYSTEMS, "rouge2", "ONE SENTENCE", "reference (gold)", f"results: {self.folder}"):
       self.assertIn(text, self.out)
+
+  def test_reports_of_run_evaluation_and_documents_link_to_each_other(self):
+    run, evaluation = self.folder.parent.parent / "report.html", self.folder / "report.html"
+    for path in (run, evaluation):
+      self.assertIn(f"report: {path}\n", self.out)
+    href = f"evaluation/{self.folder.name}/report.html"
+    self.assertEqual([href], [a.attributes["href"] for a in parse(run).css("#evaluations a")])
+    links = [a.attributes["href"] for a in parse(evaluation).css("#documents a")]
+    self.assertCountEqual(links, [f"documents/{document.id}.html" for document in self.documents])
+    predictions = {
+      line["id"]: line["systems"]["htmtl"]
+      for line in read_lines(self.folder / "predictions.jsonl")
+      if line["level"] == "paragraph"
+    }
+    for document, link in zip(self.documents, sorted(links), strict=True):
+      page = parse(self.folder / link)
+      self.assertEqual(page.css_first("h1").text(), document.title)
+      text = " ".join(page.body.text().split())
+      for sentence in predictions[document.id].split("\n"):
+        self.assertIn(" ".join(sentence.split()), text)
 
 
 class EvaluateTest(parameterized.TestCase):

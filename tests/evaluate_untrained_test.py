@@ -15,7 +15,7 @@ from htmtl_jax.evaluation import boosted_trees, parallel
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.text_measures import MEASURES
 from htmtl_jax.levels import LEVELS
-from tests import tiny_config
+from tests import pages, tiny_config
 
 SYSTEMS = ("lead", "random", "textrank", "lexrank", "lsa", "sumbasic", "learned", "oracle")
 
@@ -75,6 +75,22 @@ class UntrainedTest(parameterized.TestCase):
     self.assertAlmostEqual(
       np.mean(own), results["measures"]["textrank"]["paragraph"]["length_error"]
     )
+    # The best and the worst five documents by the first system, and the example.
+    tree = pages.parse((self.folder / "report.html").read_text())
+    self.assertIn("report: ", out)
+    links = [a.attributes["href"] for a in tree.css("#documents ol a")]
+    own = {
+      row["id"]: row["rouge2"]
+      for row in scores
+      if (row["system"], row["level"]) == ("lead", "paragraph")
+    }
+    ranked = sorted(own, key=lambda i: -own[i])
+    self.assertEqual(
+      [link.removesuffix(".html").removeprefix("documents/") for link in links],
+      [*ranked[:5], *ranked[:-6:-1]],
+    )
+    for link in links:
+      self.assertIn("lead", (self.folder / link).read_text())
     identifiers = list(dict.fromkeys(row["id"] for row in scores))
     corpus = sources.open_corpus(tiny_config.get_config().data)
     expected = [d.id for split in sources.SPLITS for d in corpus.iterate(split)]
@@ -148,6 +164,9 @@ class UntrainedTest(parameterized.TestCase):
     results = read_json(self.folder / "results.json")
     self.assertEqual(results["documents"], 12)
     self.assertEqual(results["measures"]["lead"]["sentence"]["words"], 5.0)
+    places = [line["places"] for line in read_lines(self.folder / "predictions.jsonl")]
+    self.assertIn({"lead": [0], "textrank": [0]}, places)
+    self.assertLen(list((self.folder / "documents").glob("p*.html")), 11)
 
     path.write_text("\n".join(json.dumps(paper(i)) for i in range(12)) + "\n", encoding="utf-8")
     status, out, err = self.run_main("--systems=lead", "--split=all", *corpus)
@@ -160,6 +179,7 @@ class UntrainedTest(parameterized.TestCase):
     (("--systems=lead,htmtl", "--split=all"), "--split=all is for systems that need no training"),
     (("--systems=lead,htmtl",), "not found; train first"),
     (("--systems=lead", "--config.evaluate.bootstrap_samples=0"), "must be at least 1"),
+    (("--systems=lead", "--config.evaluate.reports=-2"), "must be at least -1"),
     (("--systems=lead", "--split=test", "--config.data.num_test=0"), "num_test above 0"),
   )
   def test_wrong_flags(self, flags, pattern):

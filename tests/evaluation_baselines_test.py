@@ -110,6 +110,15 @@ class ExtractTest(parameterized.TestCase):
       body = [s for section in document.sections for p in section.paragraphs for s in p]
       self.assertEqual(pieces, [body], name)
 
+  def test_where_extracted_sentences_stand(self):
+    document = Document("d", "", (Section("A", (("x.", "y.", "x."), ("z.", "x."))),))
+    find = lambda *pieces: baselines.find_sentences(document, pieces)
+    self.assertEqual(find(["z.", "x."], ["x."]), [3, 0, 2])  # each place is used once
+    self.assertEqual(find(["x.", "x.", "x."]), [0, 2, 4])
+    self.assertEqual(find(), [])
+    self.assertIsNone(find(["x."] * 4))
+    self.assertIsNone(find(["A"]))  # a heading is no sentence of the body
+
   def test_lexrank_ranks_inside_the_section(self):
     document = _make_document()
     results = [s for p in document.sections[2].paragraphs for s in p]

@@ -95,7 +95,9 @@ class RankingMeasuresTest(parameterized.TestCase):
 
   def test_correlations_where_there_is_nothing_to_rank(self):
     for scores, gains in (([1.0], [2.0]), ([], []), ([1.0, 1.0], [1.0, 2.0]), ([1, 2], [3, 3])):
-      self.assertEqual(importance.rank_correlations(np.array(scores), np.array(gains)), (None, None))
+      self.assertEqual(
+        importance.rank_correlations(np.array(scores), np.array(gains)), (None, None)
+      )
 
   def test_all_measures(self):
     scores = np.arange(6.0, 0.0, -1.0)

@@ -54,7 +54,13 @@ def _fit_by_counting(features, labels, *others):
   del labels, others
   one = np.zeros((1, 1))
   trees = boosted_trees.BoostedTrees(
-    float(len(features)), one.astype(np.int32), one, one.astype(np.int32), one.astype(np.int32), one, 0
+    float(len(features)),
+    one.astype(np.int32),
+    one,
+    one.astype(np.int32),
+    one.astype(np.int32),
+    one,
+    0,
   )
   return trees, "9.9"
 
@@ -187,7 +193,9 @@ class LearnTest(parameterized.TestCase):
     bare = Document("b", "", (Section("", (("Yield fell.",),)),))
     records = [Record("b", "train", bare, "b"), Record("m", "train", None, "m")]
     for given, count in ((records, 2), (_make_papers(0, 2), 0)):
-      with self.assertRaisesRegex(UserError, f"nothing to learn from: none of the {count} training"):
+      with self.assertRaisesRegex(
+        UserError, f"nothing to learn from: none of the {count} training"
+      ):
         self.learn(given)
     with self.assertRaisesRegex(UserError, r"too few training documents \(1\) for 3 folds"):
       self.learn(_make_papers(1), ("train",))

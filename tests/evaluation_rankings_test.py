@@ -75,9 +75,7 @@ class RankingsTest(absltest.TestCase):
     self.assertEqual(difference["documents"], 2)
     self.assertNotIn("htmtl", found["differences"])
     self.assertAlmostEqual(rankings.mean_auc(found), 0.8)
-    empty = rankings.summarise_rankings(
-      [{"htmtl": dict.fromkeys(importance.MEASURES)}], samples=10
-    )
+    empty = rankings.summarise_rankings([{"htmtl": dict.fromkeys(importance.MEASURES)}], samples=10)
     self.assertIsNone(empty["rankings"]["htmtl"]["auc"])
     self.assertIsNone(rankings.mean_auc(empty))
     self.assertEqual(rankings.summarise_rankings([]), {"rankings": {}, "differences": {}})

@@ -21,9 +21,44 @@ def _draw_text(rng, sentences=3, words=9):
 
 
 _ODD_TOKENS = (
-  *("naïve", "Ωmega", "İstanbul", "ﬁne", "x\u0301y", "K", "²", "١٢", "\u200bzero", "a\u00a0b", "\x00"),
-  *("p<0.05", "10^3", "e.g.", "U.S.A.", "don't", "co-operate", "[ref]", "α-synuclein", "摘要", "🙂"),
-  *("running", "RUNS", "generalisations", "skies", "dying", "42", "3.14", "_", "--", "C++", "\ud800"),
+  *(
+    "naïve",
+    "Ωmega",
+    "İstanbul",
+    "ﬁne",
+    "x\u0301y",
+    "K",
+    "²",
+    "١٢",
+    "\u200bzero",
+    "a\u00a0b",
+    "\x00",
+  ),
+  *(
+    "p<0.05",
+    "10^3",
+    "e.g.",
+    "U.S.A.",
+    "don't",
+    "co-operate",
+    "[ref]",
+    "α-synuclein",
+    "摘要",
+    "🙂",
+  ),
+  *(
+    "running",
+    "RUNS",
+    "generalisations",
+    "skies",
+    "dying",
+    "42",
+    "3.14",
+    "_",
+    "--",
+    "C++",
+    "\ud800",
+  ),
 )
 _BREAKS = ("\n", "\n\n", "\n\n\n", "\n \n", "\r\n", "\n\t\n", " \n ")
 

@@ -104,6 +104,46 @@ class SummarizeTest(parameterized.TestCase):
     self.assertEqual(pair.reference_without_fillers, "Yield fell.")
     self.assertEqual(pair.systems_without_fillers, {"lead": "Yield fell.", "extra": "Yield."})
     self.assertEqual(pair.measures["extra"]["novelty_1"], 0.5)
+    self.assertEqual(pair.places, {})  # neither consists of sentences of this document
+
+  def test_a_pair_says_where_chosen_sentences_stand(self):
+    source = text_measures.Source.of_document(self.document)
+    for level in LEVELS:
+      pieces = {name: self.summarize(name, level) for name in UNTRAINED}
+      pieces["htmtl"] = pieces["lead"]  # a writer, though it wrote what the paper says
+      pieces["wrong"] = [["This is not a sentence of it."]]
+      pair = untrained.make_pair(self.document, source, self.references[level], pieces)
+      self.assertCountEqual(pair.places, UNTRAINED)
+      body = [place.text for place in baselines.body_places(self.document)]
+      self.assertEqual(
+        pair.source,
+        {
+          "title": self.document.title,
+          "words": source.num_words,
+          "sentences": len(body),
+        },
+      )
+      for name, places in pair.places.items():
+        self.assertEqual([body[i] for i in places], [s for piece in pieces[name] for s in piece])
+
+  def test_the_record_of_what_the_first_system_makes_of_a_document(self):
+    corpus = absltest.mock.Mock(parse=lambda record: self.document)
+    budgets = dict.fromkeys(LEVELS, 40)
+    describe = lambda *names: untrained.Comparison(corpus, names, budgets).describe(
+      None, "other id"
+    )
+    for names in (("lexrank", "lead"), ("oracle", "lead"), ("oracle",)):
+      record = describe(*names)
+      method = next((name for name in names if name != "oracle"), "oracle")
+      self.assertEqual((record["id"], record["method"]), ("other id", method))
+      pieces = self.summarize(method, "paragraph") if method == "oracle" else None
+      chosen = [sentence["text"] for sentence in record["extractive"]]
+      if pieces:
+        self.assertEqual(chosen, [s for piece in pieces for s in piece])
+      shares = {s["text"]: s["importance"] for s in record["importance"]["sentences"]}
+      self.assertAlmostEqual(sum(shares.values()), 1)
+      if method != "lexrank":  # no centrality: what was chosen shares all of it
+        self.assertEqual(sorted(t for t, share in shares.items() if share), sorted(chosen))
 
 
 if __name__ == "__main__":

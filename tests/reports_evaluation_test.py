@@ -75,7 +75,7 @@ class EvaluationReportTest(PageTestCase):
         "distributions",
         "length",
         "position",
-        "calibration",
+        "importance",
         "documents",
         "method",
       ],
@@ -160,10 +160,10 @@ class EvaluationReportTest(PageTestCase):
     )
 
   def test_calibration(self):
-    section = self.tree.css_first("#calibration")
+    section = self.tree.css_first("#importance")
     self.assertIn("the planted sentences", section.text())
     self.assertIn("0.750", section.text())
-    rows = table_of(section.css_first(".beside > .scroll"))
+    rows = table_of(section.css_first("#calibration > .scroll"))
     deserved = [float(cells[4].rstrip("%")) for cells in rows.values()]
     self.assertAlmostEqual(sum(deserved), 100, delta=0.6)
     sentences = sum(int(cells[0].replace(",", "")) for cells in rows.values())
@@ -355,7 +355,32 @@ class UnusualEvaluationsTest(PageTestCase):
     sections = [s.attributes["id"] for s in parse(html).css(".report-section")]
     self.assertNotIn("position", sections)
     self.assertNotIn("measures", sections)
-    self.assertNotIn("calibration", sections)
+    self.assertNotIn("importance", sections)
+
+  def test_what_results_may_hold_besides(self):
+    evaluations.write_evaluation(self.folder, samples=5)
+    path = self.folder / "results.json"
+    results = json.loads(path.read_text())
+    score = lambda f: {metric: {"f": f, "low": f - 2.0, "high": f + 4.0} for metric in METRICS}
+    results["by_reference_kind"] = {
+      "sentence": {"gold": {"documents": 5, "systems": {"lead": score(9.0), "htmtl": score(11.0)}}}
+    }
+    measure = lambda mean: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "documents": 12}
+    results["importance"]["rankings"] = {
+      "htmtl": {"auc": measure(0.75), "spearman": None},
+      "position": {"auc": measure(0.8), "spearman": measure(0.25)},
+    }
+    path.write_text(json.dumps(results))
+    html = pathlib.Path(evaluation_report.write_evaluation_report(str(self.folder))).read_text()
+    self.assert_self_contained(html)
+    tree = parse(html)
+    folded = tree.css("#scores-sentence > details")[0]
+    self.assertEqual(folded.css_first("summary").text(), "Gold references only (5)")
+    self.assertEqual(table_of(folded), {"htmtl": ["11.0 ±3.0"] * 4, "lead": ["9.0 ±3.0"] * 4})
+    rankings = table_of(tree.css_first("#rankings"))
+    self.assertEqual(rankings["htmtl"], ["0.750 0.650 to 0.850", "–"])
+    self.assertEqual(rankings["position"][0], "0.800 0.700 to 0.900")
+    self.assertLen(tree.css("#rankings .best"), 2)
 
   @parameterized.parameters(
     ("importance.jsonl", '"matters": [', '"matters": [-1, ', "not what an evaluation writes"),

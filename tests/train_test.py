@@ -117,6 +117,7 @@ class ExactResumeTest(absltest.TestCase):
       self.assertEqual(child.end(signal.SIGTERM), 75)
       self.assertIn(f"resuming at step {saved}\n", child.stderr())
       self.assertIn("interrupted and saved; run the same command again", child.stderr())
+    self.assertIn("0% of 100,000", (workdir / "report.html").read_text())
     saved = max(checkpoint_steps(workdir))
     self.assertEqual(max(read_steps(workdir)), saved)  # saved where it stood, nothing lost
 

@@ -79,9 +79,7 @@ def precision_at(scores: np.ndarray, matters: np.ndarray, k: int) -> float | Non
   return float(matters[rank_order(scores)[:k]].mean())
 
 
-def rank_correlations(
-  scores: np.ndarray, gains: np.ndarray
-) -> tuple[float | None, float | None]:
+def rank_correlations(scores: np.ndarray, gains: np.ndarray) -> tuple[float | None, float | None]:
   """Spearman's rho and Kendall's tau-b of two rankings of the same sentences.
 
   Args:

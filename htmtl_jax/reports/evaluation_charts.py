@@ -1,11 +1,10 @@
-"""The charts of an evaluation's report: distributions, length, position, calibration."""
+"""The charts of an evaluation's report: distributions, length, position."""
 
 from collections.abc import Sequence
 
 from markupsafe import Markup
 import numpy as np
 
-from htmtl_jax.evaluation.importance_rows import calibrate
 from htmtl_jax.evaluation.rouge import bootstrap_interval
 from htmtl_jax.evaluation.systems import CEILINGS
 from htmtl_jax.levels import LEVELS
@@ -298,65 +297,4 @@ def _draw_positions(level: str, rows: Sequence[Row]) -> Markup:
     rows,
     edges,
     Axis("place in the document", format=format_percent),
-  )
-
-
-# ---------------------------------------------------------------------- calibration
-
-
-def calibration_section(data: EvaluationData) -> Section | None:
-  """Whether a sentence of importance p has the share p of what matters."""
-  found = calibrate(data.importance, samples=_SAMPLES, seed=data.seed)
-  if found is None or len(found.predicted) < 2:
-    return None
-  floor = float(found.actual[found.actual > 0].min()) / 2.0  # where zeros are drawn
-  planted = data.importance[0].get("labels") == "planted"
-  truth = "the planted sentences" if planted else "the oracle's sentences"
-  figure = line_chart(
-    "calibration-chart",
-    "Importance given, importance deserved",
-    f"Sentences in {len(found.predicted)} groups by importance, each holding the same part of it. "
-    "On the dotted line, a sentence was given just the share of what matters that it has.",
-    [
-      Series(
-        "importance",
-        found.predicted,
-        found.actual,
-        found.low,
-        found.high,
-        style=0,
-        whiskers=True,
-      )
-    ],
-    Axis("importance given to a sentence", log=True, format=format_percent),
-    Axis("its share of what matters", low=floor, log=True, format=format_percent),
-    guides=[Guide("diagonal")],
-  )
-  headings = float(np.mean([row["headings"] for row in data.importance]))
-  importance = data.results.get("importance") or {}
-  return Section(
-    "calibration",
-    "Importance",
-    "evaluation_calibration.html",
-    {
-      "figure": figure,
-      "truth": truth,
-      "documents": found.documents,
-      "moved": format_percent(found.moved),
-      "equal": format_percent(1.0 / len(found.predicted)),
-      "headings": format_percent(headings),
-      "auc": importance.get("sentence_auc"),
-      "supervised": bool(importance.get("supervised")),
-      "rows": [
-        {
-          "range": i + 1,
-          "sentences": f"{found.sentences[i]:,}",
-          "predicted": f"{found.predicted[i]:.2%}",
-          "actual": f"{found.actual[i]:.2%}",
-          "interval": f"{found.low[i]:.2%} to {found.high[i]:.2%}",
-          "actual_mass": f"{found.actual_mass[i]:.1%}",
-        }
-        for i in range(len(found.predicted))
-      ],
-    },
   )

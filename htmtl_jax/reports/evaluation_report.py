@@ -21,7 +21,6 @@ from htmtl_jax.progress import Progress
 from htmtl_jax.reports.document_report import Beside, Link, report_path, write_document_report
 from htmtl_jax.reports.evaluation_asked_lengths import asked_lengths_section
 from htmtl_jax.reports.evaluation_charts import (
-  calibration_section,
   distributions_section,
   lengths_section,
   positions_section,
@@ -33,6 +32,7 @@ from htmtl_jax.reports.evaluation_data import (
   read_evaluation_data,
   read_texts,
 )
+from htmtl_jax.reports.evaluation_importance import importance_section
 from htmtl_jax.reports.evaluation_tables import (
   ORDER,
   SHOWN_METRIC,
@@ -61,7 +61,7 @@ SECTIONS: tuple[Callable[[EvaluationData], Section | None], ...] = (
   lengths_section,
   asked_lengths_section,
   positions_section,
-  calibration_section,
+  importance_section,
 )
 _DEFAULT_SHOWN = 5  # best, and as many worst documents, where none has a report
 

@@ -140,9 +140,36 @@ def _score_level(data: EvaluationData, key: str) -> dict[str, Any]:
     "note": describe_documents(data, key),
     "comparisons": level["comparisons"],
     "rows": rows,
+    "kinds": _tables_by_kind(data, key),
     "differences": differences,
     "figure": figure,
   }
+
+
+def _tables_by_kind(data: EvaluationData, key: str) -> list[dict[str, Any]]:
+  """The scores against gold and against silver references alone, where there are both."""
+  parts = (data.results.get("by_reference_kind") or {}).get(key, {})
+  tables = []
+  for kind, part in parts.items():
+    order = lambda item: (item[0] in CEILINGS, -item[1][SHOWN_METRIC]["f"], item[0])
+    tables.append(
+      {
+        "kind": kind,
+        "documents": part["documents"],
+        "rows": [
+          {
+            "system": name,
+            "ceiling": name in CEILINGS,
+            "cells": [
+              {"value": f"{c['f']:.1f}", "half": f"{(c['high'] - c['low']) / 2.0:.1f}"}
+              for c in (scores[metric] for metric in METRICS)
+            ],
+          }
+          for name, scores in sorted(part["systems"].items(), key=order)
+        ],
+      }
+    )
+  return tables
 
 
 def _score_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
