@@ -8,6 +8,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 import numpy as np
+import threadpoolctl
 
 from htmtl_jax.documents.document import Document, Section
 from htmtl_jax.documents.references import make_references
@@ -69,6 +70,8 @@ class LearnTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    # Threads that wait for each other on a busy machine take far longer than one.
+    self.enter_context(threadpoolctl.threadpool_limits(1, user_api="openmp"))
 
   def learn(self, records, splits=("test",), settings=_SETTINGS, processes=1):
     return learned.learn(_Papers(records), self.folder, splits, settings, processes)
