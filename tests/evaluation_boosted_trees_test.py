@@ -10,7 +10,7 @@ import threadpoolctl
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation import boosted_trees
 
-_SETTINGS = {"seed": 0, "trees": 12, "learning_rate": 0.2, "leaves": 9, "least_rows": 5}
+_SETTINGS = {"seed": 0, "trees": 12, "learning_rate": 0.2, "leaves": 9, "least_rows": 12}
 
 
 def _draw(rows=120, seed=0):
@@ -35,7 +35,7 @@ class BoostedTreesTest(parameterized.TestCase):
       max_iter=12,
       learning_rate=0.2,
       max_leaf_nodes=9,
-      min_samples_leaf=5,
+      min_samples_leaf=12,
       early_stopping=False,
       random_state=0,
     ).fit(features, labels)
