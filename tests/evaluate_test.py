@@ -12,6 +12,7 @@ from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.documents.document import iterate_sentences
 from htmtl_jax.evaluation import publish
+from htmtl_jax.evaluation.importance import MEASURES
 from htmtl_jax.experiment import open_run
 from htmtl_jax.levels import LEVELS
 from tests import pages, tiny_config
@@ -64,10 +65,28 @@ class TrainedEvaluationTest(absltest.TestCase):
 
   def test_importance_is_judged_by_what_was_planted(self):
     importance = read_json(self.folder / "results.json")["importance"]
-    self.assertCountEqual(importance, ("sentence_auc", "labels", "supervised"))
+    self.assertCountEqual(
+      importance, ("sentence_auc", "labels", "supervised", "rankings", "differences")
+    )
     self.assertEqual(importance["labels"], "planted")
     self.assertIs(importance["supervised"], False)
     self.assertBetween(importance["sentence_auc"], 0, 1)
+
+  def test_importance_stands_beside_other_rankings(self):
+    importance = read_json(self.folder / "results.json")["importance"]
+    self.assertEqual(list(importance["rankings"]), ["htmtl", "position", "lexrank"])
+    self.assertEqual(list(importance["differences"]), ["position", "lexrank"])
+    self.assertEqual(importance["rankings"]["htmtl"]["auc"]["mean"], importance["sentence_auc"])
+    rows = read_lines(self.folder / "rankings.jsonl")
+    self.assertEqual(
+      [(row["id"], row["ranking"]) for row in rows],
+      [(d.id, name) for d in self.documents for name in importance["rankings"]],
+    )
+    for name, measures in importance["rankings"].items():
+      self.assertEqual(tuple(measures), MEASURES)
+      own = [row["kendall"] for row in rows if row["ranking"] == name]
+      self.assertAlmostEqual(np.mean(own), measures["kendall"]["mean"])
+    self.assertIn("P@10", self.out)
 
   def test_predictions(self):
     lines = read_lines(self.folder / "predictions.jsonl")
@@ -191,6 +210,7 @@ class EvaluateTest(parameterized.TestCase):
         "documents",
         "importance.jsonl",
         "predictions.jsonl",
+        "rankings.jsonl",
         "report.html",
         "results.json",
         "scores.jsonl",

@@ -1,5 +1,6 @@
 """Importance beside other rankings of the same sentences."""
 
+import pickle
 from unittest import mock
 
 from absl.testing import absltest
@@ -90,11 +91,24 @@ class RankingsTest(absltest.TestCase):
     )
     self.assertEqual(rows[4]["auc"], judged[1]["position"]["auc"])
 
-  def test_worker_processes_change_nothing(self):
+  def test_what_worker_processes_are_sent_survives_the_way(self):
     ranked = [_rank(i) for i in range(3)]
     alone = rankings.judge_documents(ranked)
-    with mock.patch.object(rankings.parallel, "MIN_DOCUMENTS_FOR_WORKERS", 1):
+    sent = []
+
+    def work(maker, function, chunks, done, total, label, processes):
+      del total, label
+      sent.append(processes)
+      for chunk in chunks:
+        maker, function, chunk = pickle.loads(pickle.dumps((maker, function, chunk)))
+        done(function(maker, chunk))
+
+    with (
+      mock.patch.object(rankings.parallel, "MIN_DOCUMENTS_FOR_WORKERS", 1),
+      mock.patch.object(rankings.parallel, "work", work),
+    ):
       self.assertEqual(rankings.judge_documents(ranked, processes=2), alone)
+    self.assertEqual(sent, [2])
 
 
 if __name__ == "__main__":
