@@ -9,17 +9,21 @@ import dataclasses
 
 import numpy as np
 
+from htmtl_jax.data.corpus_builder import count_cores
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.documents.document import Document, iterate_sentences
 from htmtl_jax.documents.references import eligible_sections, make_references
+from htmtl_jax.documents.sources import open_corpus
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluate_lengths import check_length_factors, score_by_length
+from htmtl_jax.evaluation import rankings
 from htmtl_jax.evaluation.baselines import Pieces, body_places
-from htmtl_jax.evaluation.importance import mean_sentence_auc, oracle_labels, planted_labels
+from htmtl_jax.evaluation.importance import oracle_labels, planted_labels
 from htmtl_jax.evaluation.importance_rows import make_row
+from htmtl_jax.evaluation.learned import LearnedExtractor, learn_if_asked
 from htmtl_jax.evaluation.publish import make_directory, score_and_publish
 from htmtl_jax.evaluation.results import SummaryPair
-from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS
+from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS, LEARNED
 from htmtl_jax.evaluation.text_measures import Source
 from htmtl_jax.evaluation.untrained import make_pair, summarize_untrained
 from htmtl_jax.experiment import TrainedRun, open_run
@@ -62,12 +66,20 @@ def run_evaluate(
   tokenized = [corpus.split(split)[i] for i in range(len(documents))]
 
   directory = make_directory(workdir, str(run.step))
+  learned = None
+  if LEARNED in systems:
+    learned = learn_if_asked(config, open_corpus(config.data), workdir, systems, (split,))
   readings = read_documents(run, tokenized, write="htmtl" in systems)
-  pairs, judged, labels = compare(run, documents, readings, systems)
+  pairs, judged, labels = compare(run, documents, readings, systems, learned)
+  ranked = rankings.judge_documents(
+    [own.as_ranked() for own in judged], config.data.processes or count_cores()
+  )
+  summary = rankings.summarise_rankings(ranked, config.evaluate.bootstrap_samples, config.seed)
   importance = {
-    "sentence_auc": mean_sentence_auc([own.of_sentences() for own in judged]),
+    "sentence_auc": rankings.mean_auc(summary),
     "labels": labels,
     "supervised": config.loss.importance > 0 and config.data.importance_labels,
+    **summary,
   }
   by_length = score_by_length(run, documents, tokenized, factors)
   return score_and_publish(
@@ -80,7 +92,9 @@ def run_evaluate(
     importance,
     shown=("htmtl",) if "htmtl" in systems else systems[:1],
     by_target_length=by_length,
+    learned=None if learned is None else learned.facts,
     importance_rows=[_describe_importance(own, labels) for own in judged],
+    ranking_rows=rankings.make_rows([own.document.id for own in judged], ranked),
     describe=lambda ids: (
       describe_reading(run, document, reading)
       for document, reading in zip(documents, readings, strict=True)
@@ -97,16 +111,19 @@ class Judged:
     document, reading: it, and what the run made of it.
     matters: [K] bool, of the K sentences that were read.
     is_heading: [K] bool.
+    learned: [B] scores of the body sentences by the learned extractor, if it takes part.
   """
 
   document: Document
   reading: Reading
   matters: np.ndarray
   is_heading: np.ndarray
+  learned: np.ndarray | None
 
-  def of_sentences(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The arguments of `importance.sentence_auc`."""
-    return self.reading.importances.sentences, self.matters, self.is_heading
+  def as_ranked(self) -> rankings.RankedDocument:
+    return rankings.RankedDocument(
+      self.document, self.reading.importances.sentences, self.matters, self.learned
+    )
 
 
 def compare(
@@ -114,6 +131,7 @@ def compare(
   documents: list[Document],
   readings: list[Reading],
   systems: Sequence[str] = DEFAULT_SYSTEMS,
+  learned: LearnedExtractor | None = None,
 ) -> tuple[list[SummaryPair], list[Judged], str]:
   """Puts what every system says of every document beside its reference.
 
@@ -129,9 +147,10 @@ def compare(
       references = make_references(document)
       eligible = eligible_sections(document)
       source = Source.of_document(document)
+      scores = None if learned is None else learned.score(document)
       for level, reference in references.items():
         pieces = {
-          name: _summarise(run, name, document, references, level, eligible, reading)
+          name: _summarise(run, name, document, references, level, eligible, reading, scores)
           for name in systems
         }
         pairs.append(make_pair(document, source, reference, pieces))
@@ -143,18 +162,21 @@ def compare(
         continue
       count = len(reading.importances.sentences)  # what truncation left
       headings = np.array([place.is_heading for place in iterate_sentences(document)], bool)[:count]
-      judged.append(Judged(document, reading, truth[:count], headings))
+      judged.append(Judged(document, reading, truth[:count], headings, scores))
   return pairs, judged, labels
 
 
-def _summarise(run, name, document, references, level, eligible, reading: Reading) -> Pieces:
+def _summarise(
+  run, name, document, references, level, eligible, reading: Reading, learned
+) -> Pieces:
   """What one system, trained or not, makes of a document at one level."""
   if name == "htmtl":
     return reading.written.pieces[level]
   if name == "htmtl_extractive":
     return choose_sentences(run, document, reading, level, eligible)
   budget = run.word_budgets[level]
-  return summarize_untrained(name, document, references, level, budget, eligible)
+  mmr = run.experiment.config.evaluate.mmr
+  return summarize_untrained(name, document, references, level, budget, eligible, learned, mmr)
 
 
 def _describe_importance(judged: Judged, labels: str) -> dict:

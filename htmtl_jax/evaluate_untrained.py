@@ -19,20 +19,17 @@ from htmtl_jax.data.prepared import (
   prepared_directory,
   word_budgets_from_means,
 )
-from htmtl_jax.data.shard_worker import in_order, workers
 from htmtl_jax.documents.sources import Corpus, Record, open_corpus
 from htmtl_jax.errors import UserError
+from htmtl_jax.evaluation import learned, parallel
 from htmtl_jax.evaluation.publish import make_directory, score_and_publish
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.untrained import Comparison, count_reference_words
 from htmtl_jax.experiment import check_config
 from htmtl_jax.levels import LEVELS
-from htmtl_jax.progress import Progress
 
 UNTRAINED_DIRECTORY = "untrained"  # in WORKDIR/evaluation, where others are named by step
 ALL_SPLITS = "all"
-_CHUNK = 8  # documents that a worker does at a time
-_MIN_DOCUMENTS_FOR_WORKERS = 40  # fewer do not earn back the seconds that starting takes
 
 
 def run_untrained(config, workdir: str, systems: Sequence[str], split: str = "test") -> dict:
@@ -54,11 +51,13 @@ def run_untrained(config, workdir: str, systems: Sequence[str], split: str = "te
   check_config(config)
   corpus = open_corpus(config.data)
   directory = make_directory(workdir, UNTRAINED_DIRECTORY)
+  splits = SPLITS if split == ALL_SPLITS else (split,)
+  extractor = learned.learn_if_asked(config, corpus, workdir, systems, splits)
   counts = Counter(record.split for record in corpus.records())
   word_budgets = _read_word_budgets(config, workdir, corpus)
   if word_budgets is None:
     word_budgets = _count_word_budgets(config, corpus, counts["train"])
-  comparison = Comparison(corpus, tuple(systems), word_budgets)
+  comparison = Comparison(corpus, tuple(systems), word_budgets, extractor, mmr=config.evaluate.mmr)
   pairs, record_of = _compare(config, corpus, counts, comparison, split)
   return score_and_publish(
     config,
@@ -68,6 +67,7 @@ def run_untrained(config, workdir: str, systems: Sequence[str], split: str = "te
     split,
     word_budgets,
     shown=tuple(systems[:1]),
+    learned=None if extractor is None else extractor.facts,
     describe=lambda ids: _describe(comparison, {record_of[i]: i for i in ids}),
   )
 
@@ -163,15 +163,9 @@ def _compare(
 
 def _chunks(corpus: Corpus, splits: Sequence[str]) -> Iterator[list[Record]]:
   """The records of some splits in the order of the corpus, few at a time."""
-  chunk: list[Record] = []
-  for record in corpus.records(tell=False):
-    if record.split in splits:
-      chunk.append(record)
-    if len(chunk) == _CHUNK:
-      yield chunk
-      chunk = []
-  if chunk:
-    yield chunk
+  return parallel.split_into_chunks(
+    record for record in corpus.records(tell=False) if record.split in splits
+  )
 
 
 def _work(
@@ -183,24 +177,11 @@ def _work(
   chunks: Iterator[list[Record]],
   done: Callable,
 ) -> None:
-  """Calls function(maker, chunk) on all cores, and done(result) in the order of the chunks."""
+  """`parallel.work`, with as many processes as the work is worth."""
   processes = config.data.processes or count_cores()
-  if total < _MIN_DOCUMENTS_FOR_WORKERS:
+  if total < parallel.MIN_DOCUMENTS_FOR_WORKERS:
     processes = 1
-  sizes: list[int] = []
-
-  def calls():
-    for chunk in chunks:
-      sizes.append(len(chunk))
-      yield function, chunk
-
-  with workers(maker, processes) as executor, Progress(total, label, unit="document") as progress:
-
-    def finish(result):
-      done(result)
-      progress.update(min(sizes.pop(0), total - progress.count))
-
-    in_order(executor, calls(), 2 * processes, finish)
+  parallel.work(maker, function, chunks, done, total, label, processes)
 
 
 def _distinguish(compared: Sequence[list[SummaryPair]]) -> Iterator[list[SummaryPair]]:

@@ -1,17 +1,16 @@
 """The command line.
 
   python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR \\
-      --mode=prepare|train|evaluate|summarize|compare|report [--config.a.b=v ...]
+      --mode=prepare|train|evaluate|summarize|compare|report|human_eval [--config.a.b=v ...]
 
 Reads flags and config, calls the mode, and turns what happened into an exit
 status: 0 done, 2 the input is wrong (one line says how), 75 interrupted and
 saved (run the same command again), 130 stopped from the keyboard.
 
-Modes are rows of `MODES`. JAX is imported by the modes, not here, so that
-`--help` and a wrong flag answer at once.
+What a mode needs and runs stands in `modes.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
@@ -24,11 +23,10 @@ from htmtl_jax import config as config_lib
 from htmtl_jax.config_keys import apply_overrides
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.systems import SYSTEMS, needs_run, parse_systems
-from htmtl_jax.interruption import Interrupted, Interruption
+from htmtl_jax.interruption import Interrupted
+from htmtl_jax.modes import EXIT_INTERRUPTED, EXIT_OK, MODES, Mode, split_paths
 
-EXIT_OK = 0
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run me again
 EXIT_KEYBOARD = 130  # 128 + SIGINT
 
 _PROGRAM = "htmtl_jax"
@@ -44,158 +42,21 @@ flags:
 exit status: 0 done, 2 wrong input, 75 interrupted and saved (run it again)"""
 
 
-# ------------------------------------------------------------------------ modes
-
-
-def _prepare(config: Any, arguments: flags.FlagValues) -> int:
-  from htmtl_jax import prepare
-
-  with Interruption():
-    prepare.run_prepare(config, arguments.workdir)
-  return EXIT_OK
-
-
-def _train(config: Any, arguments: flags.FlagValues) -> int:
-  if os.environ.get("HTMTL_MULTIHOST") == "1":  # set by launch/ where there are several hosts
-    import jax
-
-    jax.distributed.initialize()  # finds the others by itself on Cloud TPU and under Slurm
-  from htmtl_jax import train
-
-  status = train.run_train(config, arguments.workdir)
-  if status == "interrupted":
-    print(
-      f"{_PROGRAM}: interrupted and saved; run the same command again to go on", file=sys.stderr
-    )
-    return EXIT_INTERRUPTED
-  return EXIT_OK
-
-
-def _evaluate(config: Any, arguments: flags.FlagValues) -> int:
-  systems = parse_systems(arguments.systems)
-  if needs_run(systems):
-    from htmtl_jax import evaluate
-
-    chosen = {} if arguments.systems is None else {"systems": systems}
-    evaluate.run_evaluate(
-      config, arguments.workdir, split=arguments.split, checkpoint=arguments.checkpoint, **chosen
-    )
-    return EXIT_OK
-  if config is None:
-    raise UserError(
-      f"--config is missing, and --workdir={arguments.workdir} holds no {config_lib.CONFIG_FILE}; "
-      "one of them has to name the corpus"
-    )
-  from htmtl_jax import evaluate_untrained
-
-  evaluate_untrained.run_untrained(config, arguments.workdir, systems, split=arguments.split)
-  return EXIT_OK
-
-
-def _summarize(config: Any, arguments: flags.FlagValues) -> int:
-  from htmtl_jax import summarize
-
-  if not pathlib.Path(arguments.input).exists():
-    raise UserError(f"--input={arguments.input} not found; give a file or a folder")
-  summarize.run_summarize(
-    config, arguments.workdir, arguments.input, arguments.output, checkpoint=arguments.checkpoint
-  )
-  return EXIT_OK
-
-
-def _compare(config: Any, arguments: flags.FlagValues) -> int:
-  del config  # refused by `_load_config`
-  from htmtl_jax import compare
-
-  paths = [os.path.expanduser(word.strip()) for word in arguments.runs.split(",")]
-  compare.run_compare(
-    [path for path in paths if path],
-    split=arguments.split,
-    output=arguments.output,
-    against=arguments.against,
-  )
-  return EXIT_OK
-
-
-def _report(config: Any, arguments: flags.FlagValues) -> int:
-  del config  # refused by `_load_config`
-  from htmtl_jax import report
-
-  report.run_report(arguments.workdir)
-  return EXIT_OK
-
-
-@dataclasses.dataclass(frozen=True)
-class Mode:
-  """One row of the table of modes.
-
-  Attributes:
-    run: takes (config or None, flags), returns the exit status.
-    help: one line for `--help`.
-    required: flags that must be given.
-    optional: flags that may be given; all others are refused, lest somebody
-      believes that they do something.
-    needs_config: whether `--config` must be given, even if the workdir has one.
-    needs_run: whether the workdir has to hold a run already.
-    takes_config: whether a config has any meaning to it.
-  """
-
-  run: Callable[[Any, flags.FlagValues], int]
-  help: str
-  required: tuple[str, ...] = ()
-  optional: tuple[str, ...] = ()
-  needs_config: bool = False
-  needs_run: bool = False
-  takes_config: bool = True
-
-
-MODES = {
-  "prepare": Mode(
-    _prepare,
-    "parse, split and tokenise the corpus, and say what is in it (train does it, too)",
-    required=("workdir",),
-    needs_config=True,
-  ),
-  "train": Mode(
-    _train,
-    "train, going on where the workdir's run stopped; evaluate at the end",
-    required=("workdir",),
-    needs_config=True,
-  ),
-  "evaluate": Mode(
-    _evaluate,
-    "score a trained workdir beside the baselines; with --systems, baselines alone, untrained",
-    required=("workdir",),
-    optional=("split", "checkpoint", "systems"),
-    needs_run=True,
-  ),
-  "summarize": Mode(
-    _summarize,
-    "summarise your own papers (without --workdir: a LexRank extract)",
-    required=("input",),
-    optional=("workdir", "checkpoint", "output"),
-  ),
-  "compare": Mode(
-    _compare,
-    "put evaluated runs into one table, and test which differences are more than luck",
-    required=("runs",),
-    optional=("against", "split", "output"),
-    takes_config=False,
-  ),
-  "report": Mode(
-    _report,
-    "write the HTML reports of a workdir again: of its training, also while it goes on, and of its "
-    "evaluations",
-    required=("workdir",),
-    takes_config=False,
-  ),
-}
-
-
 # ------------------------------------------------------------------------ flags
 
 # Flags that a mode takes or refuses; `config` and `mode` belong to all.
-_MODE_FLAGS = ("workdir", "split", "checkpoint", "systems", "input", "output", "runs", "against")
+_MODE_FLAGS = (
+  "workdir",
+  "split",
+  "checkpoint",
+  "systems",
+  "input",
+  "output",
+  "runs",
+  "against",
+  "action",
+  "study",
+)
 
 
 def _make_flags() -> flags.FlagValues:
@@ -220,24 +81,38 @@ def _make_flags() -> flags.FlagValues:
     flag_values=values,
   )
   define("checkpoint", "best", "best | latest | a step")
-  define("systems", None, f"what to compare, separated by commas: {', '.join(SYSTEMS)}")
-  define("input", None, "file or folder to summarise")
+  define(
+    "systems",
+    None,
+    f"what to compare, separated by commas: {', '.join(SYSTEMS)}; of human_eval RUN:SYSTEM, "
+    "or reference",
+  )
+  define("input", None, "file or folder to summarise; of human_eval the answers of raters")
   define(
     "output",
     None,
     "folder: of summarize for a report and a JSON a document, of compare for its tables "
-    "(default: print only)",
+    "(default: print only), of human_eval for what its action makes",
   )
   define("runs", None, "workdirs, or folders of evaluations, separated by commas")
   define("against", None, "RUN:SYSTEM to compare with (default: the first run's htmtl)")
+  define("action", None, f"of human_eval: {' | '.join(MODES['human_eval'].actions)}")
+  define(
+    "study",
+    None,
+    "of human_eval: a TOML file with settings for export, the folder that export wrote for the "
+    "other actions; one key: --study.SECTION.KEY=VALUE",
+  )
+  flags.DEFINE_multi_string("study_keys", [], "filled by --study.SECTION.KEY", flag_values=values)
   flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
   return values
 
 
-def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split_overrides(argv: Sequence[str], section: str = "config") -> tuple[list[str], list[str]]:
   """Separates `--config.a.b=v` and `--config.a.b v` from the other arguments.
 
   Done before absl parses, since absl knows flags only, not the keys of a config.
+  `section` is what stands in the place of `config`.
 
   Returns:
     (overrides as `a.b=v`, the other arguments).
@@ -249,10 +124,10 @@ def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
       others += [word, *words]
       break
     name = word.lstrip("-")
-    if not (word.startswith("-") and name.startswith("config.")):
+    if not (word.startswith("-") and name.startswith(f"{section}.")):
       others.append(word)
       continue
-    name = name.removeprefix("config.")
+    name = name.removeprefix(f"{section}.")
     if "=" not in name:
       value = next(words, None)
       if value is None or value.startswith("--"):
@@ -281,16 +156,30 @@ def _check_flags(values: flags.FlagValues) -> Mode:
   if values.mode not in MODES:
     raise UserError(f"--mode={values.mode} is unknown; choose one of {', '.join(MODES)}")
   mode = MODES[values.mode]
+  chosen, known = f"--mode={values.mode}", mode.required + mode.optional
+  if mode.actions:
+    actions = ", ".join(mode.actions)
+    if not values.action:
+      raise UserError(f"--action is missing; {chosen} needs one of {actions}")
+    if values.action not in mode.actions:
+      raise UserError(f"--action={values.action} is unknown; {chosen} has {actions}")
+    mode = mode.actions[values.action]
+    chosen = f"{chosen} --action={values.action}"
+    known += mode.required + mode.optional
   for name in mode.required:
     if not values[name].value:
-      raise UserError(f"--{name} is missing; --mode={values.mode} needs it")
-  for name in ("workdir", "input", "output"):
+      raise UserError(f"--{name} is missing; {chosen} needs it")
+  for name in ("workdir", "input", "output", "study"):
     if values[name].value:  # the shell leaves --name=~/x as it is
       values[name].value = os.path.expanduser(values[name].value)
   for name in _MODE_FLAGS:
-    if values[name].present and name not in mode.required + mode.optional:
-      raise UserError(f"--{name} has no meaning with --mode={values.mode}; leave it out")
-  mode = _check_systems(values, mode)
+    if values[name].present and name not in known:
+      raise UserError(f"--{name} has no meaning with {chosen}; leave it out")
+  if values.study_keys and "study" not in known:
+    name = values.study_keys[0].partition("=")[0]
+    raise UserError(f"--{name} has no meaning with {chosen}; leave it out")
+  if values.mode != "human_eval":  # which has systems of its own: RUN:SYSTEM
+    mode = _check_systems(values, mode)
   if mode.needs_config and not values.config:
     raise UserError(
       f"--config is missing; --mode={values.mode} needs one, "
@@ -338,7 +227,9 @@ def _load_config(values: flags.FlagValues, overrides: Sequence[str], mode: Mode)
   if values.config:
     config = config_lib.load_config(values.config, overrides)
   else:
-    config = config_lib.load_saved_config(values.workdir) if values.workdir else None
+    # A study of several runs is about documents that all of them have.
+    workdir = values.workdir or next(iter(split_paths(values.runs or "")), None)
+    config = config_lib.load_saved_config(workdir) if workdir else None
     if config is None and values.workdir and mode.needs_run:
       raise UserError(
         f"--workdir={values.workdir} holds no {config_lib.CONFIG_FILE}; "
@@ -347,7 +238,7 @@ def _load_config(values: flags.FlagValues, overrides: Sequence[str], mode: Mode)
     if config is None and overrides:
       raise UserError(
         f"--config.{overrides[0].partition('=')[0]} has nothing to change; "
-        "give --config or a trained --workdir"
+        f"give --config or a trained {'--runs' if values.runs else '--workdir'}"
       )
     if config is not None:
       apply_overrides(config, overrides)
@@ -381,7 +272,9 @@ def run(argv: Sequence[str]) -> int:
   """
   try:
     overrides, others = _split_overrides(argv)
+    study_keys, others = _split_overrides(others, "study")
     values = _parse_flags(others)
+    values.study_keys = [f"study.{key}" for key in study_keys]
     if values.help:
       print(_format_help())
       return EXIT_OK

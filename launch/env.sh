@@ -5,7 +5,8 @@
 #   source launch/env.sh [test]     the same, and activates it in this shell
 #
 #   test                    also what the tests need
-#   HTMTL_EXTRAS=cuda13     also JAX for NVIDIA GPUs; =tpu: for Cloud TPUs; =pdf: to read PDF
+#   HTMTL_EXTRAS=cuda13     also JAX for NVIDIA GPUs; =tpu: for Cloud TPUs; =pdf: to read PDF;
+#                           =sklearn: for the learned extractor of evaluations
 #   HTMTL_PYTHON=PATH       the Python to use, 3.11 or newer (default: python3.12, python3.11
 #                           or python3, the first that runs)
 
@@ -76,8 +77,8 @@ for argument in "$@"; do
   [[ "$argument" == test ]] || fail "unknown argument '$argument'; known: test"
 done
 case "${HTMTL_EXTRAS:-}" in
-  "" | cuda13 | tpu | pdf) ;;
-  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu, pdf" ;;
+  "" | cuda13 | tpu | pdf | sklearn) ;;
+  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu, pdf, sklearn" ;;
 esac
 
 usable "$HTMTL_PYTHON_BIN" || create_environment
@@ -90,8 +91,9 @@ install_once base --requirement requirements.txt
 case "${HTMTL_EXTRAS:-}" in
   "") ;;
   pdf) install_once pdf pypdf ;;
+  sklearn) install_once sklearn scikit-learn ;;
   *) install_once "$HTMTL_EXTRAS" "jax[$HTMTL_EXTRAS]" ;;
 esac
 if [[ $# -gt 0 ]]; then
-  install_once test playwright pytest pytest-xdist pypdf
+  install_once test playwright pytest pytest-xdist pypdf scikit-learn
 fi

@@ -86,17 +86,23 @@ _CONTRASTS = """
       .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
+  const known = new Map();
+  const behindOf = (element) => {
+    if (!element) return ["white"];
+    if (!known.has(element)) {
+      const own = getComputedStyle(element).backgroundColor;
+      known.set(element, [...behindOf(element.parentElement), own]);
+    }
+    return known.get(element);
+  };
   const found = [];
   for (const element of document.querySelectorAll("body *")) {
     if (element.closest("svg") || element.disabled) continue;
     const hasText = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
     if (!hasText || !element.checkVisibility({ visibilityProperty: true })) continue;
-    const behind = [];
-    for (let at = element; at; at = at.parentElement) {
-      behind.unshift(getComputedStyle(at).backgroundColor);
-    }
-    const back = luminance(paint(["white", ...behind]));
-    const text = luminance(paint(["white", ...behind, getComputedStyle(element).color]));
+    const behind = behindOf(element);
+    const back = luminance(paint(behind));
+    const text = luminance(paint([...behind, getComputedStyle(element).color]));
     const ratio = (Math.max(back, text) + 0.05) / (Math.min(back, text) + 0.05);
     found.push([ratio, element.tagName + "." + element.className + "#" + element.id]);
   }

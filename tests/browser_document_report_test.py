@@ -95,11 +95,10 @@ class DocumentReportTest(browser.BrowserTestCase):
   def test_contrast_of_every_shade(self, dark):
     page = self.open(self.write(num_read=30), dark=dark)
     page.locator("#numbers").check()
-    for summary in page.locator("details > summary").all():
-      summary.click()
+    page.evaluate("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
     for level in ("section", "paragraph", "sentence"):
       page.locator(f"#shade-{level}").check()
-      for shade in (0, 3, 6, 10):  # on everything that can have it
+      for shade in (0, 10):  # on everything that can have it; contrast falls from end to end
         page.evaluate(
           """(shade) => {
             for (const e of document.querySelectorAll("[data-i]:not(.unread)")) e.dataset.i = shade;

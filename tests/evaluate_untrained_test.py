@@ -11,6 +11,7 @@ from htmtl_jax import evaluate_untrained
 from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.documents import sources
 from htmtl_jax.documents.references import make_references
+from htmtl_jax.evaluation import parallel
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.text_measures import MEASURES
 from htmtl_jax.levels import LEVELS
@@ -133,7 +134,7 @@ class UntrainedTest(parameterized.TestCase):
   def test_worker_processes_change_nothing(self):
     numbers = []
     for processes in (1, 2):
-      with absltest.mock.patch.object(evaluate_untrained, "_MIN_DOCUMENTS_FOR_WORKERS", 1):
+      with absltest.mock.patch.object(parallel, "MIN_DOCUMENTS_FOR_WORKERS", 1):
         status, _, err = self.run_main(
           "--systems=random,lsa", "--split=train", f"--config.data.processes={processes}"
         )

@@ -6,6 +6,7 @@ import random
 import re
 
 from absl.testing import absltest, parameterized
+from nltk.stem import porter
 import numpy as np
 
 from htmtl_jax.evaluation import extractors
@@ -13,10 +14,11 @@ from htmtl_jax.evaluation.function_words import FUNCTION_WORDS
 from htmtl_jax.evaluation.ranking import rank_order
 
 
-def _draw_sentences(count, seed=0, vocabulary=40):
+def _draw_sentences(count, seed=0, vocabulary=40, forms=("w{}",)):
   """Sentences of Zipf-like words, function words among them, one without a word."""
   rng = random.Random(seed)
-  word = lambda: f"w{min(rng.randrange(vocabulary), rng.randrange(vocabulary))}"
+  number = lambda: min(rng.randrange(vocabulary), rng.randrange(vocabulary))
+  word = lambda: rng.choice(forms).format(number())
   sentences = [
     " ".join(rng.choice([word(), word(), word(), "The", "of"]) for _ in range(rng.randint(1, 14)))
     for _ in range(count)
@@ -33,7 +35,10 @@ def _content(sentence):
 
 def _loop_textrank(sentences, damping=0.85):
   """The recurrence of the paper, with its 1 - damping, iterated vertex by vertex."""
-  words = [_content(s) for s in sentences]
+  stem = porter.PorterStemmer().stem
+  words = [
+    [stem(w) if len(w) > 3 else w for w in _content(s) if not w.isdigit()] for s in sentences
+  ]
   count = len(words)
   weight = [[0.0] * count for _ in words]
   for a in range(count):
@@ -112,7 +117,8 @@ class RandomTest(absltest.TestCase):
 class TextRankTest(parameterized.TestCase):
   @parameterized.parameters(1, 2, 3, 17, 60)
   def test_equals_the_loop(self, count):
-    sentences = _draw_sentences(count, seed=count)
+    # Words of equal stems, and numbers, which do not count.
+    sentences = _draw_sentences(count, seed=count, forms=("w{}", "w{}ing", "{}"))
     np.testing.assert_allclose(
       extractors.textrank_scores(sentences), _loop_textrank(sentences), atol=1e-7
     )

@@ -70,6 +70,51 @@ class SentenceAucTest(parameterized.TestCase):
     self.assertIsNone(importance.mean_sentence_auc([]))
 
 
+class RankingMeasuresTest(parameterized.TestCase):
+  def test_precision_by_hand(self):
+    scores = np.array([0.1, 0.9, 0.5, 0.5, 0.3])
+    matters = np.array([0, 1, 0, 1, 1], bool)
+    self.assertEqual(importance.precision_at(scores, matters, 1), 1.0)
+    self.assertEqual(importance.precision_at(scores, matters, 2), 0.5)  # the earlier of two equals
+    self.assertAlmostEqual(importance.precision_at(scores, matters, 3), 2 / 3)
+    self.assertAlmostEqual(importance.precision_at(scores, matters, 5), 3 / 5)
+    self.assertIsNone(importance.precision_at(scores, matters, 6))
+    self.assertIsNone(importance.precision_at(scores, np.zeros(5, bool), 2))
+
+  @parameterized.parameters(0, 1, 2, 3)
+  def test_correlations_equal_their_definitions(self, seed):
+    rng = np.random.default_rng(seed)
+    scores, gains = rng.integers(0, 6, 25) / 7.0, rng.integers(0, 9, 25) / 3.0  # with ties
+    rho, tau = importance.rank_correlations(scores, gains)
+    mean_rank = lambda x: np.array([(x < v).sum() + ((x == v).sum() + 1) / 2 for v in x])
+    self.assertAlmostEqual(rho, np.corrcoef(mean_rank(scores), mean_rank(gains))[0, 1])
+    pairs = [(i, j) for i in range(25) for j in range(i)]
+    a = np.array([np.sign(scores[i] - scores[j]) for i, j in pairs])
+    b = np.array([np.sign(gains[i] - gains[j]) for i, j in pairs])
+    self.assertAlmostEqual(tau, (a * b).sum() / np.sqrt((a != 0).sum() * (b != 0).sum()))
+
+  def test_correlations_where_there_is_nothing_to_rank(self):
+    for scores, gains in (([1.0], [2.0]), ([], []), ([1.0, 1.0], [1.0, 2.0]), ([1, 2], [3, 3])):
+      self.assertEqual(
+        importance.rank_correlations(np.array(scores), np.array(gains)), (None, None)
+      )
+
+  def test_all_measures(self):
+    scores = np.arange(6.0, 0.0, -1.0)
+    matters = np.array([1, 0, 1, 0, 0, 0], bool)
+    found = importance.judge_ranking(scores, matters, scores**2)
+    self.assertEqual(tuple(found), importance.MEASURES)
+    self.assertEqual(found["auc"], importance.sentence_auc(scores, matters))
+    self.assertEqual(found["precision_at_k"], 0.5)  # k is 2
+    self.assertEqual(found["precision_at_5"], 0.4)
+    self.assertIsNone(found["precision_at_10"])
+    self.assertAlmostEqual(found["spearman"], 1.0)
+    self.assertAlmostEqual(found["kendall"], 1.0)
+    found = importance.judge_ranking(scores, matters, None)
+    self.assertIsNone(found["spearman"])
+    self.assertIsNone(importance.judge_ranking(scores[:0], matters[:0], None)["auc"])
+
+
 class LabelsTest(absltest.TestCase):
   def _make_document(self, planted=None):
     return Document(

@@ -66,6 +66,31 @@ class ComputeResultsTest(absltest.TestCase):
         for metric in rouge.METRICS:
           self.assertAlmostEqual(np.mean([r[metric] for r in rows]), metrics[metric]["f"])
 
+  def test_gold_and_silver_apart(self):
+    pairs = [
+      dataclasses.replace(pair, reference_kind="silver")
+      if pair.level == "sentence" and pair.id in ("doc-1", "doc-2")
+      else pair
+      for pair in _make_pairs()
+    ]
+    found = results.compute_results(pairs, 400, "test", bootstrap_samples=50, seed=3)
+    # Only of the level that has both; the total stays what it is.
+    self.assertEqual(list(found["by_reference_kind"]), ["sentence"])
+    kinds = found["by_reference_kind"]["sentence"]
+    self.assertEqual({k: own["documents"] for k, own in kinds.items()}, {"gold": 3, "silver": 2})
+    for kind, own in kinds.items():
+      self.assertEqual(set(own["systems"]), {"lead", "htmtl"})
+      for name, metrics in own["systems"].items():
+        chosen = [p for p in pairs if p.level == "sentence" and p.reference_kind == kind]
+        scores = rouge.score_all([(p.reference, p.systems[name]) for p in chosen])
+        self.assertEqual(metrics, rouge.summarise(scores, 50, 3))
+    self.assertAlmostEqual(kinds["silver"]["systems"]["htmtl"]["rouge1"]["f"], 50.0)
+    self.assertAlmostEqual(kinds["gold"]["systems"]["htmtl"]["rouge1"]["f"], 100.0 / 3.0)
+    self.assertAlmostEqual(found["systems"]["htmtl"]["sentence"]["rouge1"]["f"], 40.0)
+    self.assertNotIn(
+      "by_reference_kind", results.compute_results(_make_pairs(), 400, "test", bootstrap_samples=5)
+    )
+
   def test_measures(self):
     measured = [{"words": 4.0, "new_names": None}, {"words": 8.0, "new_names": None}]
     pairs = [
@@ -179,6 +204,17 @@ class WriteResultsTest(absltest.TestCase):
       },
     )
     self.assertEqual([(x["id"], x["level"]) for x in lines], [(p.id, p.level) for p in pairs])
+
+  def test_rankings_have_a_file_if_there_are_any(self):
+    directory = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    pairs = _make_pairs(1)
+    found = results.compute_results(pairs, 400, "test", bootstrap_samples=5)
+    rows = [{"id": "doc-0", "ranking": "htmtl", "auc": 0.5, "kendall": None}]
+    results.write_results(directory, found, pairs, rows)
+    (line,) = (directory / "rankings.jsonl").read_text("utf-8").splitlines()
+    self.assertEqual(_strict_loads(line), rows[0])
+    results.write_results(directory, found, pairs)  # no model took part this time
+    self.assertFalse((directory / "rankings.jsonl").exists())
 
   def test_what_json_cannot_say(self):
     directory = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))

@@ -1,12 +1,14 @@
 """ROUGE against the package itself and hand counts; the bootstrap against its definition."""
 
 import random
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import numpy as np
 from rouge_score import rouge_scorer
 
-from htmtl_jax.evaluation import rouge
+from benchmarks import scoring
+from htmtl_jax.evaluation import rouge, rouge_counts
 
 _WORDS = (
   "the of models modelled model running runs studies study yield yields cells in"
@@ -18,21 +20,119 @@ def _draw_text(rng, sentences=3, words=9):
   return "\n".join(" ".join(rng.choices(_WORDS, k=rng.randint(1, words))) for _ in range(sentences))
 
 
+_ODD_TOKENS = (
+  *(
+    "naïve",
+    "Ωmega",
+    "İstanbul",
+    "ﬁne",
+    "x\u0301y",
+    "K",
+    "²",
+    "١٢",
+    "\u200bzero",
+    "a\u00a0b",
+    "\x00",
+  ),
+  *(
+    "p<0.05",
+    "10^3",
+    "e.g.",
+    "U.S.A.",
+    "don't",
+    "co-operate",
+    "[ref]",
+    "α-synuclein",
+    "摘要",
+    "🙂",
+  ),
+  *(
+    "running",
+    "RUNS",
+    "generalisations",
+    "skies",
+    "dying",
+    "42",
+    "3.14",
+    "_",
+    "--",
+    "C++",
+    "\ud800",
+  ),
+)
+_BREAKS = ("\n", "\n\n", "\n\n\n", "\n \n", "\r\n", "\n\t\n", " \n ")
+
+
+def _draw_odd_text(rng):
+  """Few different words, so that most longest common subsequences have many rivals."""
+  if rng.random() < 0.05:
+    return rng.choice(("", "\n", " \n\n ", "—", "摘要", "\x00"))
+  words = rng.sample(_WORDS, rng.randint(2, 8)) + rng.sample(_ODD_TOKENS, rng.randint(0, 4))
+  text = rng.choice(("", "\n", "\n\n"))
+  for _ in range(rng.randint(1, 6)):
+    text += " ".join(rng.choices(words, k=rng.randint(0, 14))) + rng.choice(_BREAKS)
+  return text.rstrip("\n") if rng.random() < 0.5 else text
+
+
+def _find_first_lcs(masks, size, sentence):
+  """A longest common subsequence as well, but found from the front by a plain table."""
+  positions = {p: t for t, mask in masks.items() for p in range(size) if mask >> p & 1}
+  reference = [positions[p] for p in range(size)]
+  best = [[0] * (len(sentence) + 1) for _ in range(size + 1)]  # of the two tails
+  for i in reversed(range(size)):
+    for j in reversed(range(len(sentence))):
+      same = reference[i] == sentence[j]
+      best[i][j] = best[i + 1][j + 1] + 1 if same else max(best[i + 1][j], best[i][j + 1])
+  i = j = taken = 0
+  while i < size and j < len(sentence):
+    if reference[i] == sentence[j]:
+      taken, i, j = taken | 1 << i, i + 1, j + 1
+    elif best[i + 1][j] >= best[i][j + 1]:
+      i += 1
+    else:
+      j += 1
+  return taken
+
+
 class RougeTest(parameterized.TestCase):
-  def test_equals_the_package_with_its_own_stemming(self):
-    package = rouge_scorer.RougeScorer(list(rouge.METRICS), use_stemmer=True)
+  def assert_equals_the_package(self, reference, prediction):
+    expected = self.package.score(reference, prediction)
+    full = rouge.score_pair_in_full(reference, prediction)
+    for metric in rouge.METRICS:
+      own = (full[metric]["precision"], full[metric]["recall"], full[metric]["f"])
+      theirs = tuple(100.0 * value for value in expected[metric])
+      self.assertEqual(own, theirs, (metric, reference, prediction))
+    self.assertEqual(rouge.score_pair(reference, prediction), {m: s["f"] for m, s in full.items()})
+
+  def setUp(self):
+    super().setUp()
+    self.package = rouge_scorer.RougeScorer(list(rouge.METRICS), use_stemmer=True)
+
+  def test_equals_the_package_to_the_last_digit_on_500_pairs(self):
     rng = random.Random(0)
-    for _ in range(40):
-      reference, prediction = _draw_text(rng), _draw_text(rng, sentences=rng.randint(1, 4))
-      expected = package.score(reference, prediction)
-      full = rouge.score_pair_in_full(reference, prediction)
-      for metric in rouge.METRICS:
-        self.assertEqual(full[metric]["precision"], 100.0 * expected[metric].precision)
-        self.assertEqual(full[metric]["recall"], 100.0 * expected[metric].recall)
-        self.assertEqual(full[metric]["f"], 100.0 * expected[metric].fmeasure)
-      self.assertEqual(
-        rouge.score_pair(reference, prediction), {m: s["f"] for m, s in full.items()}
-      )
+    for _ in range(500):
+      self.assert_equals_the_package(_draw_odd_text(rng), _draw_odd_text(rng))
+
+  def test_equals_the_package_on_whole_abstracts(self):
+    maker = scoring.TextMaker(0, vocabulary_size=3000)
+    for _ in range(5):
+      self.assert_equals_the_package(*maker.make_pair())
+
+  def test_a_number_that_depends_on_which_subsequence_is_taken(self):
+    # Of equally long subsequences another choice gives another union over the sentences.
+    rng = random.Random(3)
+    seen = 0
+    for _ in range(60):
+      reference = " ".join(rng.choices("abc", k=7))
+      sentences = [" ".join(rng.choices("abc", k=rng.randint(2, 6))) for _ in range(3)]
+      self.assert_equals_the_package(reference, "\n".join(sentences))
+      with mock.patch.object(rouge_counts, "find_lcs", _find_first_lcs):
+        other = rouge_counts.score_summary_lcs(
+          rouge_counts.Text([reference.split()]),
+          rouge_counts.Text([sentence.split() for sentence in sentences]),
+        )
+      seen += 100.0 * other.f != rouge.score_pair(reference, "\n".join(sentences))["rougeLsum"]
+    self.assertGreater(seen, 0)
 
   def test_by_hand(self):
     # 4 words each, "big dogs" swapped behind "ran home": 4 shared words, 2 shared

@@ -4,7 +4,7 @@ import re
 
 from absl.testing import absltest, parameterized
 
-from htmtl_jax.evaluation import results, rouge, terminal
+from htmtl_jax.evaluation import importance, rankings, results, rouge, terminal
 
 
 def _make_pairs():
@@ -42,10 +42,13 @@ class TableTest(absltest.TestCase):
       table,
       "importance finds the planted sentences with AUC 0.971, trained without importance labels",
     )
-    blocks = re.findall(r"^(one|section)[^\n]*\n((?:  .*\n?)+)", table, re.MULTILINE)
+    blocks = re.findall(r"^((?:one|section)[^\n]*)\n((?:  .*\n?)+)", table, re.MULTILINE)
+    blocks = dict(blocks)
     keys = ["sentence", "paragraph", "section", "section_without_fillers"]
-    self.assertLen(blocks, len(keys))
-    for key, (_, block) in zip(keys, blocks, strict=True):
+    titles = [title for title in blocks if "references only" not in title]
+    self.assertLen(titles, len(keys))
+    for key, title in zip(keys, titles, strict=True):
+      block = blocks[title]
       header, *rows = block.strip("\n").split("\n")
       self.assertEqual(header.split(), ["system", *rouge.METRICS])
       self.assertEqual([row.split()[0] for row in rows], ["htmtl", "lead", "none"])
@@ -58,6 +61,43 @@ class TableTest(absltest.TestCase):
           self.assertAlmostEqual(numbers[2 * k], scores[metric]["f"], delta=0.0501)
           self.assertAlmostEqual(numbers[2 * k + 1], half, delta=0.0501)
     self.assertIn("one paragraph (4 documents; references: 3 gold, 1 silver)", table)
+    # Each level is followed by its gold and its silver references alone.
+    for kind, number in (("gold", "3 documents"), ("silver", "1 document")):
+      block = blocks[f"one paragraph, {kind} references only ({number})"]
+      _, *rows = block.strip("\n").split("\n")
+      scores = found["by_reference_kind"]["paragraph"][kind]["systems"]
+      self.assertEqual({row.split()[0] for row in rows}, set(scores))
+      for row in rows:
+        name, first, *_ = row.split()
+        self.assertAlmostEqual(float(first), scores[name]["rouge1"]["f"], delta=0.0501)
+    self.assertLen(blocks, 3 * len(keys))
+
+  def test_rankings_beside_importance(self):
+    judged = [
+      {
+        name: dict.fromkeys(importance.MEASURES, value)
+        | {"precision_at_10": None, "kendall": -value}
+        for name, value in (("htmtl", 0.75 + i / 4), ("position", 0.5), ("lexrank", 0.25))
+      }
+      for i in range(2)
+    ]
+    found = results.compute_results(
+      _make_pairs(),
+      400,
+      "test",
+      {"sentence_auc": 0.875, "labels": "oracle", "supervised": True}
+      | rankings.summarise_rankings(judged),
+      bootstrap_samples=5,
+    )
+    lines = terminal.render_table(found).split("\n")
+    start = next(i for i, line in enumerate(lines) if line.startswith("importance finds"))
+    self.assertEqual(
+      lines[start + 1].split(), ["ranking", "AUC", "P@k", "P@5", "P@10", "Spearman", "Kendall"]
+    )
+    self.assertEqual(lines[start + 2].split()[:4], ["htmtl", "0.875", "±", "0.125"])
+    self.assertEqual(lines[start + 2].split()[10], "-")  # P@10, which no document has
+    self.assertEqual(lines[start + 2].split()[-3:], ["-0.875", "±", "0.125"])
+    self.assertEqual(lines[start + 4].split()[:4], ["lexrank", "0.250", "±", "0.000"])
 
   def test_without_importance_and_with_one_document(self):
     found = results.compute_results(_make_pairs()[:1], 0, "test", bootstrap_samples=5)

@@ -31,7 +31,7 @@ def fake_record(document: Document, num_read: int | None = None, seed: int = 0) 
   places = list(iterate_sentences(document))[:num_read]
   planted = document.planted or ()
   matters = np.array([(p.section, p.paragraph, p.sentence) in planted for p in places])
-  logits = rng.normal(0.0, 0.8, len(places)) + 3.0 * matters
+  logits = rng.normal(0.0, 0.8, len(places)) + 2.0 * matters
   importance = np.exp(logits) / np.exp(logits).sum()
   eligible = eligible_sections(document)
   references = make_references(document)

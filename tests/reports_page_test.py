@@ -1,9 +1,11 @@
 """Pages as files: what stands in them, and that text stays text."""
 
+import fnmatch
 import json
 import math
 import pathlib
 import tempfile
+import tomllib
 
 from absl.testing import absltest, parameterized
 import jinja2
@@ -77,6 +79,16 @@ class RenderPageTest(PageTestCase):
       self.assertNotRegex(
         content, r"innerHTML|outerHTML|document\.write|\beval\(|https?:", path.name
       )
+
+  def test_an_installed_package_has_all_files(self):
+    root = pathlib.Path(page.__file__).parent
+    with open(root.parent.parent / "pyproject.toml", "rb") as f:
+      patterns = tomllib.load(f)["tool"]["setuptools"]["package-data"]["htmtl_jax.reports"]
+    files = [path for path in root.rglob("*") if path.suffix in (".css", ".html", ".js")]
+    self.assertNotEmpty(files)
+    for path in files:
+      name = str(path.relative_to(root))
+      self.assertTrue(any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name)
 
   def test_a_name_that_a_template_lacks_is_an_error(self):
     environment = page._environment()

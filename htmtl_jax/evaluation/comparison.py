@@ -51,13 +51,20 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Row:
-  """One line of the tables: a system of a run, or of all runs alike."""
+class Row:
+  """One line of the tables: a system of a run, or of all runs alike.
+
+  Attributes:
+    label: distinct from the other rows'.
+    system: its name in the evaluation.
+    evaluation: the first that has it.
+    aliases: what a user may call it: RUN:SYSTEM of each run that has it, and the label.
+  """
 
   label: str
   system: str
   evaluation: SavedEvaluation
-  aliases: frozenset[str]  # what --against may call it
+  aliases: frozenset[str]
 
 
 def name_runs(paths: Sequence[str]) -> list[str]:
@@ -138,7 +145,8 @@ def _check_pair(first: Run, other: Run, key: str) -> None:
 # --------------------------------------------------------------------- comparing
 
 
-def _make_rows(runs: Sequence[Run], keys: Sequence[str]) -> list[_Row]:
+def make_rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
+  """The systems of all runs; one whose scores are equal in all of them is one row."""
   rows, merged = [], set()
   for run in runs:
     systems = dict.fromkeys(name for key in keys for name in run.evaluation.scores[key])
@@ -151,7 +159,7 @@ def _make_rows(runs: Sequence[Run], keys: Sequence[str]) -> list[_Row]:
       owners = runs if same else [run]
       aliases = {f"{name}:{system}" for o in owners for name in (o.name, o.given)}
       label = system if same else f"{run.name}:{system}"
-      rows.append(_Row(label, system, run.evaluation, frozenset(aliases | {label})))
+      rows.append(Row(label, system, run.evaluation, frozenset(aliases | {label})))
   return rows
 
 
@@ -162,7 +170,7 @@ def _equal_scores(
   return all(a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs)
 
 
-def _find_reference(runs: Sequence[Run], rows: Sequence[_Row], against: str | None) -> _Row:
+def _find_reference(runs: Sequence[Run], rows: Sequence[Row], against: str | None) -> Row:
   wanted = f"{runs[0].name}:{_MODEL}" if against is None else against
   for row in rows:
     if wanted in row.aliases:
@@ -206,7 +214,7 @@ def compare_runs(
     UserError: runs that cannot be compared, or `against` is none of the systems.
   """
   keys = check_comparable(runs)
-  rows = _make_rows(runs, keys)
+  rows = make_rows(runs, keys)
   reference = _find_reference(runs, rows, against)
   scored = {key for run in runs for key in run.evaluation.documents}
   return {
@@ -227,7 +235,7 @@ def compare_runs(
 
 
 def _compare_level(
-  rows: Sequence[_Row], reference: _Row, key: str, samples: int, seed: int
+  rows: Sequence[Row], reference: Row, key: str, samples: int, seed: int
 ) -> dict[str, Any]:
   present = [row for row in rows if row.system in row.evaluation.scores[key]]
   systems: dict[str, Any] = {}

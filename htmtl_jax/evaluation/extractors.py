@@ -4,8 +4,9 @@ Each reads plain sentences and returns a score for each, as `ranking.py` does fo
 and LexRank; `baselines.extract` selects by these under one rule for all. A method that
 chooses one sentence after the other gives the first one the highest score.
 
-Words are lower-cased runs of letters and digits, without stemming; content words are
-those outside `function_words.py`.
+Words are lower-cased runs of letters and digits; content words are those outside
+`function_words.py`. TextRank, which asks how many words two sentences share, compares stems
+and leaves numbers out.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ def textrank_scores(sentences: Sequence[str], damping: float = 0.85) -> np.ndarr
 
       |words of both| / (log |a| + log |b|)
 
-  with distinct words in the numerator and running words in the denominator, content
+  with distinct stems in the numerator and running words in the denominator, content
   words both. Two sentences of one word each have no edge: their denominator is 0.
 
   The source adds 1 - damping to every score where `walk_scores` adds a constant that
@@ -69,7 +70,7 @@ def textrank_scores(sentences: Sequence[str], damping: float = 0.85) -> np.ndarr
   """
   if not sentences:
     return np.zeros(0)
-  counts = word_counts(sentences, left_out=FUNCTION_WORDS)  # [S, V]
+  counts = word_counts(sentences, left_out=FUNCTION_WORDS, stem=True, numbers=False)
   logarithms = np.log(np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1.0))
   counts.data[:] = 1.0
   transposed = counts.T.tocsr()

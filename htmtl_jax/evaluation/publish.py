@@ -7,6 +7,7 @@ import os
 import shutil
 from typing import Any
 
+from htmtl_jax.data.corpus_builder import count_cores
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.results import SummaryPair, compute_results, write_results
 from htmtl_jax.evaluation.saved import EVALUATION
@@ -18,7 +19,7 @@ from htmtl_jax.reports.evaluation_report import (
   write_evaluation_report,
 )
 
-_MIN_PAIRS_FOR_WORKERS = 600  # starting processes pays from here on
+_MIN_SUMMARIES_FOR_WORKERS = 3000  # four seconds of scoring: starting processes pays from here on
 
 
 def make_directory(workdir: str, name: str) -> str:
@@ -47,7 +48,9 @@ def score_and_publish(
   importance: Mapping[str, Any] | None = None,
   shown: Sequence[str] = ("htmtl",),
   by_target_length: Sequence[Mapping[str, Any]] = (),
+  learned: Mapping[str, Any] | None = None,
   importance_rows: Sequence[Mapping[str, Any]] | None = None,
+  ranking_rows: Sequence[Mapping[str, Any]] | None = None,
   describe: Describe | None = None,
 ) -> dict[str, Any]:
   """Scores on all cores, writes files and reports, and prints the table and examples.
@@ -62,7 +65,8 @@ def score_and_publish(
     importance: of `compute_results`.
     shown: systems whose summaries are printed.
     by_target_length: of `evaluate_lengths.score_by_length`.
-    importance_rows: of `write_results`.
+    learned: what the learned extractor learnt from, if it took part.
+    importance_rows, ranking_rows: of `write_results`.
     describe: makes the records of documents that get a report of their own.
 
   Returns:
@@ -74,16 +78,18 @@ def score_and_publish(
       step,
       split,
       importance,
-      processes=_choose_processes(config, len(pairs)),
+      processes=_choose_processes(config, sum(len(pair.systems) for pair in pairs)),
       bootstrap_samples=config.evaluate.bootstrap_samples,
       seed=config.seed,
       progress=_show_progress(stack),
     )
   results["word_budgets"] = dict(word_budgets)
+  if learned is not None:
+    results["learned"] = dict(learned)
   if by_target_length:
     results["by_target_length"] = list(by_target_length)
   keep_other_split(directory, split)
-  write_results(directory, results, pairs, importance_rows)
+  write_results(directory, results, pairs, importance_rows, ranking_rows)
   print(render_table(results))
   if config.evaluate.examples:
     print(render_examples(pairs, shown, count=config.evaluate.examples))
@@ -118,10 +124,10 @@ def keep_other_split(directory: str, split: str) -> None:
       os.replace(source, target)
 
 
-def _choose_processes(config: Any, num_pairs: int) -> int:
-  if num_pairs < _MIN_PAIRS_FOR_WORKERS:
+def _choose_processes(config: Any, num_summaries: int) -> int:
+  if num_summaries < _MIN_SUMMARIES_FOR_WORKERS:
     return 1
-  return config.data.processes or os.cpu_count() or 1
+  return config.data.processes or count_cores()
 
 
 def _show_progress(stack: contextlib.ExitStack) -> Callable[[int, int], None]:

@@ -1,7 +1,8 @@
 """Untrained scores for sentences: position, LexRank, and MMR against redundancy.
 
 Reads plain sentences, returns numbers or orders; selection under a word budget is
-in `baselines.py`. Sentences are bags of lower-cased words, weighted by
+in `baselines.py`. Sentences are bags of lower-cased words (for LexRank, of their stems),
+weighted by
 
     tf(w, s) * log((1 + S) / df(w))        (S sentences, df(w) of them holding w)
 
@@ -26,24 +27,35 @@ def lead_scores(n: int) -> np.ndarray:
 
 
 def word_counts(
-  sentences: Sequence[str], left_out: Collection[str] = frozenset()
+  sentences: Sequence[str],
+  left_out: Collection[str] = frozenset(),
+  stem: bool = False,
+  numbers: bool = True,
 ) -> sparse.csr_array:
   """How often each word occurs in each sentence.
 
   Args:
     sentences: S plain strings.
     left_out: lower-case words that do not count.
+    stem: count Porter stems, as ROUGE does: "yields" and "yielded" are one word.
+    numbers: whether words of digits alone count.
 
   Returns:
     [S, V] float64 in canonical form, words in the order of their first occurrence and V
     at least 1; a sentence without a word (formula debris) is a zero row.
   """
+  stem_word = _load_stemmer() if stem else None
   vocabulary: dict[str, int] = {}
   columns, lengths = [], []
   for sentence in sentences:
     words = [word for word in _WORD.findall(sentence.lower()) if word not in left_out]
+    if not numbers:
+      words = [word for word in words if not word.isdigit()]
+    if stem_word is not None:
+      words = map(stem_word, words)
+    length = len(columns)
     columns.extend(vocabulary.setdefault(word, len(vocabulary)) for word in words)
-    lengths.append(len(words))
+    lengths.append(len(columns) - length)
   num_sentences = len(lengths)
   offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
   counts = sparse.csr_array(
@@ -54,16 +66,25 @@ def word_counts(
   return counts
 
 
-def tfidf_vectors(sentences: Sequence[str]) -> sparse.csr_array:
+def _load_stemmer() -> Callable[[str], str]:
+  # Here, because importance and MMR, which need no stems, run where rouge-score and what it
+  # brings are not installed.
+  from htmtl_jax.evaluation import rouge
+
+  return rouge.stem
+
+
+def tfidf_vectors(sentences: Sequence[str], stem: bool = False) -> sparse.csr_array:
   """Unit-length tf-idf vectors of sentences.
 
   Args:
     sentences: S plain strings.
+    stem: of `word_counts`.
 
   Returns:
     [S, V] float64; a sentence without a word is a zero row.
   """
-  counts = word_counts(sentences)
+  counts = word_counts(sentences, stem=stem)
   num_sentences = counts.shape[0]
   document_frequency = np.bincount(counts.indices, minlength=counts.shape[1])
   idf = np.log((1 + num_sentences) / np.maximum(document_frequency, 1))
@@ -161,10 +182,11 @@ def lexrank_scores(
   tolerance: float = 1e-8,
   max_iterations: int = 200,
 ) -> np.ndarray:
-  """Continuous LexRank: the stationary distribution of a walk between sentences.
+  """LexRank: the stationary distribution of a walk between similar sentences.
 
-  An edge weighs the cosine of its two sentences; cosines below `threshold` count as
-  zero, the sentence itself counts as 1.
+  Sentences whose cosine is at least `threshold` are joined by an edge, each also with
+  itself; all edges are alike. (The source's other variant, edges that weigh the cosine,
+  scores 0.9 rouge1 less on papers; docs/experiments.md.)
 
   Args:
     sentences: S plain strings.
@@ -174,12 +196,26 @@ def lexrank_scores(
   Returns:
     [S] float64 summing to 1 (empty for no sentences); equal sentences score equally.
 
-  Source: Erkan & Radev 2004, "LexRank", equation 5 with the degree threshold of
-  section 3.2; idf over the document's own sentences.
+  Source: Erkan & Radev 2004, "LexRank", section 3.2, with the threshold that is best there;
+  idf over the document's own sentences.
   """
   if not sentences:
     return np.zeros(0)
-  graph = _similarity_graph(tfidf_vectors(sentences), threshold)
+  return lexrank_of_vectors(
+    tfidf_vectors(sentences, stem=True), threshold, damping, tolerance, max_iterations
+  )
+
+
+def lexrank_of_vectors(
+  vectors: sparse.csr_array,
+  threshold: float = 0.1,
+  damping: float = 0.85,
+  tolerance: float = 1e-8,
+  max_iterations: int = 200,
+) -> np.ndarray:
+  """`lexrank_scores` of sentences whose `tfidf_vectors` are at hand, at least one."""
+  graph = _similarity_graph(vectors, threshold)
+  graph.data[:] = 1.0
   return walk_scores(graph, damping, tolerance, max_iterations)
 
 

@@ -3,6 +3,7 @@
     results.json       means and intervals by system and level, for scripts and people
     predictions.jsonl  what every system wrote beside its reference, a pair a line
     scores.jsonl       ROUGE and measures of every system on every document, for paired tests
+    rankings.jsonl     how well importance and other rankings find what matters, by document
     importance.jsonl   a trained model's importance of sentences, see `importance_rows.py`
 
 Owns their schema. What is scored is decided elsewhere: a `SummaryPair` arrives with
@@ -101,6 +102,14 @@ def _blocks(pairs: Sequence[SummaryPair]) -> dict[str, list[SummaryPair]]:
   return {key: block for key, block in blocks.items() if block}
 
 
+def _split_by_kind(block: Sequence[SummaryPair]) -> dict[str, list[int]]:
+  """Indices of the gold and of the silver references; empty if all are of one kind."""
+  kinds = [pair.reference_kind for pair in block]
+  if len(set(kinds)) < 2:
+    return {}
+  return {kind: [i for i, k in enumerate(kinds) if k == kind] for kind in sorted(set(kinds))}
+
+
 def _measures_of(pair: SummaryPair, key: str, system: str) -> Mapping[str, float | None]:
   """Measures are of whole summaries: there are none for a digest without its fillers."""
   return {} if pair.measures is None or key not in LEVELS else pair.measures[system]
@@ -131,7 +140,8 @@ def compute_results(
     step: of the checkpoint that was evaluated; None where no model took part.
     split: of the documents, or "all".
     importance: {"sentence_auc": 0..1 or None, "labels": "planted" or "oracle",
-      "supervised": bool}; None where no model took part.
+      "supervised": bool, and what `rankings.summarise_rankings` returns}; None where no
+      model took part.
     processes: worker processes for ROUGE; no influence on the numbers.
     bootstrap_samples: resamples of each 95% interval.
     seed: of the bootstrap.
@@ -142,10 +152,13 @@ def compute_results(
     of scores.jsonl, which `write_results` writes apart:
 
       {"step", "split", "documents", "systems": {name: {level: {metric: {"f", "low",
-       "high"}}}}, "measures": {name: {level: {measure: mean or None}}}, "importance",
+       "high"}}}}, "by_reference_kind": {level: {kind: {"documents", "systems": {name:
+       {metric: {"f", "low", "high"}}}}}}, "measures": {name: {level: {measure: mean or
+       None}}}, "importance",
        "reference_kinds": {level: {kind: documents}}, "documents_per_level": {level:
        documents}, "seed", "bootstrap_samples", "scores"}
 
+    "by_reference_kind" is there only if a level has both kinds, and only of such levels.
     "section_without_fillers" stands beside the levels where any reference has fillers;
     documents whose reference is nothing else are not in it. "measures" is there only if
     pairs have measures; see `text_measures.measure` for what they are.
@@ -167,11 +180,19 @@ def compute_results(
   )
   systems: dict[str, dict[str, Any]] = {}
   measures: dict[str, dict[str, Any]] = {}
+  by_kind: dict[str, dict[str, Any]] = {}
   start = 0
   for key, block in blocks.items():
     for name in systems_of[block[0].level]:
       own = {metric: values[start : start + len(block)] for metric, values in scores.items()}
       systems.setdefault(name, {})[key] = rouge.summarise(own, bootstrap_samples, seed)
+      for kind, chosen in _split_by_kind(block).items():
+        part = by_kind.setdefault(key, {}).setdefault(
+          kind, {"documents": len(chosen), "systems": {}}
+        )
+        part["systems"][name] = rouge.summarise(
+          {metric: values[chosen] for metric, values in own.items()}, bootstrap_samples, seed
+        )
       start += len(block)
       measured = _mean_measures([_measures_of(pair, key, name) for pair in block])
       if measured:
@@ -187,6 +208,7 @@ def compute_results(
     "split": split,
     "documents": len({pair.id for pair in pairs}),
     "systems": systems,
+    **({"by_reference_kind": by_kind} if by_kind else {}),
     **({"measures": measures} if measures else {}),
     "importance": None if importance is None else dict(importance),
     "reference_kinds": {
@@ -239,8 +261,9 @@ def write_results(
   results: Mapping[str, Any],
   pairs: Iterable[SummaryPair],
   importance_rows: Iterable[Mapping[str, Any]] | None = None,
+  ranking_rows: Iterable[Mapping[str, Any]] | None = None,
 ) -> None:
-  """Writes results.json, predictions.jsonl, scores.jsonl and importance.jsonl, each atomically.
+  """Writes results.json and the files of JSON lines, each atomically.
 
   results.json comes last: where it is, the others are complete.
 
@@ -248,8 +271,9 @@ def write_results(
     directory: made if it is not there.
     results: of `compute_results`.
     pairs: what was scored, in the order of the lines of predictions.jsonl.
-    importance_rows: of `importance_rows.make_row`; None where no model took part: there
-      is no such file then.
+    importance_rows: of `importance_rows.make_row`, for importance.jsonl.
+    ranking_rows: of `rankings.make_rows`, for rankings.jsonl. Both None where no model took
+      part: there are no such files then.
   """
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
@@ -269,9 +293,10 @@ def write_results(
   )
   write_atomically(directory / "predictions.jsonl", predictions)
   write_atomically(directory / "scores.jsonl", map(_dump, results.get("scores", ())))
-  if importance_rows is None:
-    (directory / "importance.jsonl").unlink(missing_ok=True)  # of an earlier evaluation
-  else:
-    write_atomically(directory / "importance.jsonl", map(_dump, importance_rows))
+  for name, rows in (("importance.jsonl", importance_rows), ("rankings.jsonl", ranking_rows)):
+    if rows is None:
+      (directory / name).unlink(missing_ok=True)  # of an earlier evaluation
+    else:
+      write_atomically(directory / name, map(_dump, rows))
   summary = {key: value for key, value in results.items() if key != "scores"}
   write_atomically(directory / "results.json", [_dump(summary, indent=2)])

@@ -1,11 +1,12 @@
 """The systems that can be compared, by the names they have on the command line and in files.
 
     lead, random, textrank, lexrank, lsa, sumbasic   rank sentences, untrained
+    learned                                          ranks them, as the training split taught it
     oracle                                           chooses them, knowing the reference
     htmtl, htmtl_extractive                          a trained run, writing and choosing
 
-Knows the names and nothing else, so that a wrong one is told at once; `untrained.py` and
-`htmtl_jax/evaluate.py` do what they stand for.
+Knows the names and nothing else, so that a wrong one is told at once; `untrained.py`,
+`learned.py` and `htmtl_jax/evaluate.py` do what they stand for.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,16 @@ import difflib
 from htmtl_jax.errors import UserError
 
 TRAINED = ("htmtl", "htmtl_extractive")
+LEARNED = "learned"  # learns within the evaluation, so it needs no run
 WRITERS = ("htmtl",)  # all others choose sentences of the document
 # Systems that have seen the reference: shown, but neither best nor tested.
 CEILINGS = frozenset({"oracle"})
 # What a trained run is compared with unless `--systems` says otherwise.
 DEFAULT_SYSTEMS = (*TRAINED, "lead", "lexrank", "oracle")
-SYSTEMS = ("lead", "random", "textrank", "lexrank", "lsa", "sumbasic", "oracle", *TRAINED)
+SYSTEMS = (
+  *("lead", "random", "textrank", "lexrank", "lsa", "sumbasic", LEARNED, "oracle"),
+  *TRAINED,
+)
 
 
 def parse_systems(text: str | None) -> tuple[str, ...]:

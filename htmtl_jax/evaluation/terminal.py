@@ -27,6 +27,45 @@ def _plural(count: int, noun: str) -> str:
   return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def _render_block(systems: Mapping[str, Any], width: int) -> list[str]:
+  """The rows of one level: a header, and the systems by falling rouge2."""
+  lines = ["  " + "system".ljust(width) + "".join(m.rjust(15) for m in METRICS)]
+  for name, scores in sorted(systems.items(), key=lambda item: (-item[1]["rouge2"]["f"], item[0])):
+    cells = [
+      f"{s['f']:.1f} ± {(s['high'] - s['low']) / 2.0:4.1f}"
+      for s in (scores[metric] for metric in METRICS)
+    ]
+    lines.append("  " + name.ljust(width) + "".join(cell.rjust(15) for cell in cells))
+  return lines
+
+
+_RANKING_COLUMNS = {
+  "auc": "AUC",
+  "precision_at_k": "P@k",
+  "precision_at_5": "P@5",
+  "precision_at_10": "P@10",
+  "spearman": "Spearman",
+  "kendall": "Kendall",
+}
+
+
+def _render_rankings(rankings: Mapping[str, Any]) -> list[str]:
+  """Importance beside other rankings of the same sentences, the run's first."""
+  if not rankings:
+    return []
+  width = max(len(name) for name in [*rankings, "ranking"])
+  lines = ["  " + "ranking".ljust(width) + "".join(c.rjust(16) for c in _RANKING_COLUMNS.values())]
+  for name, measures in rankings.items():
+    cells = [
+      "-" if own is None else f"{own['mean']:.3f} ± {(own['high'] - own['low']) / 2.0:.3f}"
+      for own in (measures[measure] for measure in _RANKING_COLUMNS)
+    ]
+    lines.append("  " + name.ljust(width) + "".join(cell.rjust(16) for cell in cells))
+  lines.append("  P@k: share of the k best that matter, k as many as matter; the last two: rank")
+  lines.append("  correlation with what each sentence shares with the abstract")
+  return lines
+
+
 def render_table(results: Mapping[str, Any]) -> str:
   """The scores as a table for a terminal: a block a level, a row a system.
 
@@ -35,7 +74,8 @@ def render_table(results: Mapping[str, Any]) -> str:
 
   Returns:
     Lines without a final newline; systems by falling rouge2, numbers from 0 to 100
-    with half the width of their 95% interval.
+    with half the width of their 95% interval. A level with gold and silver references is
+    followed by blocks of either kind alone.
   """
   systems = results["systems"]
   kinds = results["reference_kinds"]
@@ -52,14 +92,12 @@ def render_table(results: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{n} {kind}" for kind, n in kinds.get(level, {}).items())
     number = results["documents_per_level"][key]
     lines += ["", f"{LEVEL_LABELS[key]} ({_plural(number, 'document')}; references: {counts})"]
-    lines.append("  " + "system".ljust(width) + "".join(m.rjust(15) for m in METRICS))
-    named = [(name, levels[key]) for name, levels in systems.items() if key in levels]
-    for name, scores in sorted(named, key=lambda item: (-item[1]["rouge2"]["f"], item[0])):
-      cells = [
-        f"{s['f']:.1f} ± {(s['high'] - s['low']) / 2.0:4.1f}"
-        for s in (scores[metric] for metric in METRICS)
-      ]
-      lines.append("  " + name.ljust(width) + "".join(cell.rjust(15) for cell in cells))
+    own = {name: levels[key] for name, levels in systems.items() if key in levels}
+    lines += _render_block(own, width)
+    for kind, part in results.get("by_reference_kind", {}).get(key, {}).items():
+      number = _plural(part["documents"], "document")
+      lines += ["", f"{LEVEL_LABELS[key]}, {kind} references only ({number})"]
+      lines += _render_block(part["systems"], width)
   importance = results.get("importance")
   if importance and importance.get("sentence_auc") is not None:
     truth = {"planted": "the planted sentences", "oracle": "the oracle's sentences"}
@@ -71,6 +109,7 @@ def render_table(results: Mapping[str, Any]) -> str:
         f"importance finds {labels} with AUC {importance['sentence_auc']:.3f},"
         f" trained {trained} importance labels"
       ),
+      *_render_rankings(importance.get("rankings", {})),
     ]
   return "\n".join(lines)
 

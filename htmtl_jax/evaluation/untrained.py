@@ -22,9 +22,10 @@ from htmtl_jax.evaluation.baselines import (
   find_sentences,
   oracle_summary,
 )
+from htmtl_jax.evaluation.learned import LearnedExtractor
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.rouge import join_sentences
-from htmtl_jax.evaluation.systems import CEILINGS, WRITERS
+from htmtl_jax.evaluation.systems import CEILINGS, LEARNED, WRITERS
 from htmtl_jax.evaluation.text_measures import Source, measure
 from htmtl_jax.levels import LEVELS
 from htmtl_jax.summary_record import make_record
@@ -45,6 +46,8 @@ def summarize_untrained(
   level: str,
   word_budget: float,
   eligible: Sequence[int],
+  learned: np.ndarray | None = None,
+  mmr: bool = True,
 ) -> Pieces:
   """What an untrained system makes of a document at one level.
 
@@ -55,7 +58,12 @@ def summarize_untrained(
     level: of `LEVELS`.
     word_budget: see `baselines.extract`.
     eligible: the sections that get a piece at the section level.
+    learned: [B] scores of the body sentences by the learned extractor, if that is the name.
+    mmr: of `baselines.extract`, for the learned extractor, as for a run's own choice; the
+      others are what their sources describe.
   """
+  if name == LEARNED:
+    return extract(learned, document, level, word_budget, eligible, mmr=mmr)
   if name == "oracle":
     return oracle_summary(document, references, level, eligible)
   scorer = extractors.random_scorer(document.id) if name == "random" else _SCORERS[name]
@@ -114,11 +122,15 @@ class Comparison:
     corpus: parses records.
     systems: names, in the order of the results.
     word_budgets: by level.
+    learned: the learned extractor, if it is among the systems.
+    mmr: see `summarize_untrained`.
   """
 
   corpus: Corpus
   systems: tuple[str, ...]
   word_budgets: Mapping[str, float]
+  learned: LearnedExtractor | None = None
+  mmr: bool = True
 
   def compare(
     self, records: Sequence[Record]
@@ -136,7 +148,7 @@ class Comparison:
       except ValueError as error:
         malformed.append((record.where, str(error)))
         continue
-      compared.append((record.id, self._compare_document(document)))
+      compared.append((record.id, self._compare_document(document, record)))
     return compared, malformed
 
   def describe(self, record: Record, identifier: str) -> dict:
@@ -153,9 +165,10 @@ class Comparison:
     name = next((own for own in self.systems if own not in CEILINGS), self.systems[0])
     references = make_references(document)
     eligible = eligible_sections(document)
+    learned = self.learned.score(document, record) if name == LEARNED else None
     pieces = {
       level: summarize_untrained(
-        name, document, references, level, self.word_budgets[level], eligible
+        name, document, references, level, self.word_budgets[level], eligible, learned, self.mmr
       )
       if level in references or name not in CEILINGS
       else []
@@ -172,15 +185,23 @@ class Comparison:
     importance /= max(importance.sum(), 1e-9)
     return make_record(document, name, pieces, eligible, importance, pieces["paragraph"])
 
-  def _compare_document(self, document: Document) -> list[SummaryPair]:
+  def _compare_document(self, document: Document, record: Record) -> list[SummaryPair]:
     references = make_references(document)
+    learned = None if self.learned is None else self.learned.score(document, record)
     eligible = eligible_sections(document)
     source = Source.of_document(document)
     pairs = []
     for level, reference in references.items():
       pieces = {
         name: summarize_untrained(
-          name, document, references, level, self.word_budgets[level], eligible
+          name,
+          document,
+          references,
+          level,
+          self.word_budgets[level],
+          eligible,
+          learned,
+          self.mmr,
         )
         for name in self.systems
       }

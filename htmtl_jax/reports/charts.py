@@ -227,12 +227,18 @@ def _describe(value: float) -> str:
 
 
 def interval_rows(
-  identifier: str, title: str, description: str, rows: Sequence[Row], x: Axis, caption: str = ""
+  identifier: str,
+  title: str,
+  description: str,
+  rows: Sequence[Row],
+  x: Axis,
+  caption: str = "",
+  baseline: float = 0.0,
 ) -> Markup:
-  """A bar a row, from 0 to its value, with its interval and the number beside it."""
+  """A bar a row, from the baseline to its value, with its interval and the number beside it."""
   height = svg.TOP + len(rows) * _INTERVAL_ROW_HEIGHT + svg.BOTTOM - 16
   drawing = svg.start_drawing(identifier, title, description, height)
-  values = [v for r in rows for v in (r.value, r.low, r.high, 0.0) if v is not None]
+  values = [v for r in rows for v in (r.value, r.low, r.high, baseline) if v is not None]
   top, bottom = svg.TOP - 16, height - svg.BOTTOM
   to_x = svg.make_scale(x, values, _NAME_WIDTH, svg.WIDTH - 52, nice=True, num_ticks=4)
   svg.draw_x_axis(drawing, x, to_x, top, bottom)
@@ -240,7 +246,7 @@ def interval_rows(
     y = top + (i + 0.5) * _INTERVAL_ROW_HEIGHT
     group = add(drawing, "g", class_=f"series {svg.style_class(row.style)}")
     _draw_name(group, row.name, y + 4)
-    zero, end = to_x(0.0), to_x(row.value)
+    zero, end = to_x(baseline), to_x(row.value)
     bar = add(
       group, "rect", class_="bar", x=min(zero, end), y=y - 7, width=abs(end - zero), height=14
     )
