@@ -103,7 +103,8 @@ def write_record(record: dict, directory: str) -> str:
   os.makedirs(directory, exist_ok=True)
   path = os.path.join(directory, f"{make_file_name(record['id'])}.json")
   temporary = f"{path}.partial"
-  with open(temporary, "w", encoding="utf-8") as f:
+  # A lone surrogate has no UTF-8 form; JSON has one for it: \ud800.
+  with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as f:
     json.dump(record, f, ensure_ascii=False, indent=2, allow_nan=False)
   os.replace(temporary, path)
   return path
