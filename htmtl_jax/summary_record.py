@@ -24,7 +24,7 @@ import re
 import numpy as np
 
 from htmtl_jax.documents.document import Document, SentencePlace, iterate_sentences
-from htmtl_jax.evaluation.baselines import Pieces, body_places
+from htmtl_jax.evaluation.baselines import Pieces, body_places, find_sentences
 from htmtl_jax.levels import LEVELS
 
 MAX_SEGMENTS = 5  # sentences named as the source of a summary sentence
@@ -150,13 +150,8 @@ def _describe_left_out(
 
 def _find_places(document: Document, pieces: Pieces) -> list[SentencePlace]:
   """Where extracted sentences stand; each place is used once, so repeated sentences differ."""
-  free = body_places(document)
-  found = []
-  for sentence in (s for piece in pieces for s in piece):
-    place = next(place for place in free if place.text == sentence)
-    free.remove(place)
-    found.append(place)
-  return found
+  body = body_places(document)
+  return [body[i] for i in find_sentences(document, pieces)]
 
 
 def _describe_importance(places: list[SentencePlace], sentences: np.ndarray) -> dict:

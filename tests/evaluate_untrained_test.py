@@ -84,7 +84,7 @@ class UntrainedTest(parameterized.TestCase):
       for row in scores
       if (row["system"], row["level"]) == ("lead", "paragraph")
     }
-    ranked = sorted(own, key=lambda i: -own[i])
+    ranked = sorted(own, key=lambda i: (-own[i], i))
     self.assertEqual(
       [link.removesuffix(".html").removeprefix("documents/") for link in links],
       [*ranked[:5], *ranked[:-6:-1]],
@@ -166,7 +166,7 @@ class UntrainedTest(parameterized.TestCase):
     self.assertEqual(results["measures"]["lead"]["sentence"]["words"], 5.0)
     places = [line["places"] for line in read_lines(self.folder / "predictions.jsonl")]
     self.assertIn({"lead": [0], "textrank": [0]}, places)
-    self.assertLen(list((self.folder / "documents").glob("p*.html")), 11)
+    self.assertLen(list((self.folder / "documents").glob("p*.html")), 10)
 
     path.write_text("\n".join(json.dumps(paper(i)) for i in range(12)) + "\n", encoding="utf-8")
     status, out, err = self.run_main("--systems=lead", "--split=all", *corpus)

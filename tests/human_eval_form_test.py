@@ -78,6 +78,7 @@ class LoopTest(FormTestCase):
     self.assertIn(f"All {total} questions are answered", page.inner_text("main"))
     self.assertEqual(page.inner_text("#progress-text"), f"{total} of {total}")
     record = self.save(page, "#finish", answers / "rater-01.json")
+    self.assertIn("Saved as rater-01.json", page.inner_text("#status"))
     self.assertEqual((record["rater"], record["study"]), ("rater-01", self.key["study"]))
     self.assertTrue(record["complete"])
     self.assertTrue(record["simulated"])  # the browser says that a program drives it

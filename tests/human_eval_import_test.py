@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+import warnings
 
 from absl.testing import absltest, parameterized
 import numpy as np
@@ -304,6 +305,42 @@ class ReportTest(ImportTestCase):
     self.assertIn("&lt;i&gt;odd&lt;/i&gt;", (self.output / "report.html").read_text("utf-8"))
     scores = report["tables"][2]["criteria"][0]["scores"]
     self.assertEqual([sum(s["counts"]) for s in scores.values()], [33, 33, 33])
+
+
+class DesignsTest(parameterized.TestCase):
+  """Designs that leave holes: every one of them gives a report without a warning."""
+
+  @parameterized.parameters(
+    (["raters_per_document=1", "tasks=pairwise,best_worst,likert"], ["rater-02"]),
+    (["raters_per_document=2", "tasks=likert", "likert_together=false"], []),
+    (["pairs=first", "tasks=pairwise", "compare_by=overall,conciseness,fluency"], []),
+    (["tasks=best_worst", "compare_by=informativeness", "repeats=0"], ["rater-01", "rater-03"]),
+    (["documents=1", "tasks=pairwise,likert", "levels=section,sentence"], ["rater-01"]),
+    (["documents=2", "raters=1", "tasks=pairwise"], []),
+  )
+  def test_it_reports(self, design, missing):
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    design = ["levels=paragraph", "documents=6", *design]
+    study = human_study.export(folder, *(f"--study.design.{key}" for key in design))
+    answers = human_study.simulate(study, folder / "answers")
+    for rater in missing:
+      (answers / f"{rater}.simulated.json").unlink()
+    with warnings.catch_warnings():
+      warnings.simplefilter("error", RuntimeWarning)
+      status, out, err = human_study.run_main(
+        "--action=import",
+        f"--study={study}",
+        f"--input={answers}",
+        f"--output={folder / 'report'}",
+        *QUICK,
+      )
+    self.assertEqual((status, err), (0, ""))
+    self.assertNotIn("nan", out.lower())
+    report = json.loads((folder / "report" / "report.json").read_text("utf-8"))
+    for table in report["tables"]:
+      for own in table["criteria"]:
+        for row in own["comparisons"]:
+          self.assertBetween(row["p"], 0.0, row["p_holm"])
 
 
 class UnblindingTest(ImportTestCase):

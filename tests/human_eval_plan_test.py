@@ -269,6 +269,50 @@ class ExportTest(parameterized.TestCase):
     ):
       self.assertIn(words, text)
 
+  def test_two_runs(self):
+    for name, systems in (("full", ("htmtl", "lead")), ("flat", ("htmtl", "lead"))):
+      make_text = lambda system, level, d, run=name: human_study.text_of(
+        system if system == "lead" else f"{run}:{system}", level, d
+      )
+      folder = self.folder / "runs" / name / "evaluation" / "400"
+      shift = {"full": 5.0, "flat": 0.0}[name]
+      human_study.write_evaluation(folder, systems, make_text=make_text, shift={"htmtl": shift})
+    runs = ",".join(str(self.folder / "runs" / name) for name in ("full", "flat"))
+    command = (
+      "--action=export",
+      f"--runs={runs}",
+      "--split=test",
+      "--study.design.show=",
+      human_study.CRITERIA,
+      "--study.design.documents=4",
+    )
+    status, _, err = human_study.run_main(*command, f"--output={self.folder / 'all'}")
+    self.assertEqual((status, err), (0, ""))
+    key = human_study.read_key(self.folder / "all")
+    self.assertEqual(key["systems"], ["full:htmtl", "lead", "flat:htmtl"])  # lead is one
+    self.assertEqual([run["name"] for run in key["runs"]], ["full", "flat"])
+    status, _, err = human_study.run_main(
+      *command, f"--output={self.folder / 'some'}", "--systems=flat:htmtl,full:htmtl"
+    )
+    self.assertEqual((status, err), (0, ""))
+    key = human_study.read_key(self.folder / "some")
+    self.assertEqual(key["systems"], ["flat:htmtl", "full:htmtl"])
+    status, _, err = human_study.run_main(
+      *command, f"--output={self.folder / 'none'}", "--systems=htmtl,lead"
+    )
+    self.assertEqual(status, 2)
+    self.assertIn("htmtl is not among the systems; there are full:htmtl, lead, flat:htmtl", err)
+
+  def test_lengths_of_references_where_the_papers_are_not_known(self):
+    human_study.write_evaluation(self.folder / "run")
+    path = self.folder / "run" / "predictions.jsonl"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for line in lines:
+      del line["source"]  # as older versions wrote it
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    study = human_study.export(self.folder, "--study.design.documents=4")
+    self.assertEqual(human_study.read_key(study)["words_are"], "words of the reference")
+
   def test_the_reference_as_a_system_and_systems_by_name(self):
     study = human_study.export(
       self.folder, "--systems=walrus,reference,run:zebra", "--study.design.documents=4"

@@ -31,27 +31,30 @@ def text_of(system: str, level: str, document: str) -> str:
   return "\n".join(sentence() for _ in range(1 if level == "sentence" else 3))
 
 
-def write_evaluation(folder, systems=SYSTEMS, count=DOCUMENTS, make_text=text_of, split="test"):
-  """Writes what an evaluation writes; documents have 100, 200, ... words."""
+def write_evaluation(
+  folder, systems=SYSTEMS, count=DOCUMENTS, make_text=text_of, split="test", shift=()
+):
+  """Writes what an evaluation writes; documents have 100, 200, ... words.
+
+  Scores rise from system to system; `shift` adds to those of some.
+  """
   rows, pairs = [], []
   summary = {name: {} for name in systems}
   ids = document_ids(count)
   for level in LEVELS:
     for name in systems:
-      scores = np.linspace(30.0, 40.0, count) + 2.0 * systems.index(name)
+      scores = (
+        np.linspace(30.0, 40.0, count) + 2.0 * systems.index(name) + dict(shift).get(name, 0.0)
+      )
       summary[name][level] = rouge.summarise({m: scores for m in rouge.METRICS}, samples=20)
       for k, i in enumerate(ids):
-        row = {
-          "id": i,
-          "level": level,
-          "system": name,
-          "words": 10.0,
-          "compression": 10.0 * (k + 1),
-        }
+        row = {"id": i, "level": level, "system": name}
         rows.append(row | {m: float(scores[k]) for m in rouge.METRICS})
     for i in ids:
       texts = {name: make_text(name, level, i) for name in systems}
-      pairs.append(results.SummaryPair(i, level, text_of("author", level, i), "gold", texts))
+      source = {"title": "", "words": 100 * (ids.index(i) + 1), "sentences": 5}
+      reference = text_of("author", level, i)
+      pairs.append(results.SummaryPair(i, level, reference, "gold", texts, source=source))
   content = {
     "step": 400,
     "split": split,

@@ -238,7 +238,8 @@ def read_evaluation(directory: str) -> SavedEvaluation:
 def read_texts(directory: str) -> dict[str, dict[str, dict[str, Any]]]:
   """What all systems wrote: {level: {document: line of predictions.jsonl}}.
 
-  Each line has at least "reference" and "systems", {name: text}.
+  Each line has at least "reference" and "systems", {name: text}; newer ones also "source",
+  {"title", "words", "sentences"}.
 
   Raises:
     UserError: the file is missing or damaged.
@@ -253,21 +254,6 @@ def read_texts(directory: str) -> dict[str, dict[str, dict[str, Any]]]:
       raise UserError(f"{where}: 'reference' and 'systems' must hold texts; evaluate again")
     texts.setdefault(str(level), {})[str(identifier)] = line
   return texts
-
-
-def read_source_words(directory: str) -> dict[str, int]:
-  """Words of the source of each document, as far as the measures in scores.jsonl tell.
-
-  Raises:
-    UserError: the file is missing or damaged.
-  """
-  words = {}
-  for where, line in read_lines(os.path.join(directory, SCORES)):
-    identifier = str(_require(line, "id", where))
-    own, compression = line.get("words"), line.get("compression")
-    if own and compression:  # the latter is words of the source for each word of the summary
-      words[identifier] = round(own * compression)
-  return words
 
 
 def _check_means(systems: Any, scores: Mapping[str, Mapping[str, np.ndarray]], directory: str):

@@ -119,7 +119,21 @@ def read_answers(
 
 
 def _read_file(path: str, key: Mapping[str, Any], incomplete: str) -> Returned:
-  record = _read_json(path)
+  return check_record(_read_json(path), path, key, incomplete)
+
+
+def check_record(record: Any, path: str, key: Mapping[str, Any], incomplete: str) -> Returned:
+  """Checks what a file holds.
+
+  Args:
+    record: parsed JSON.
+    path: of the file, for messages.
+    key: of the study.
+    incomplete: "refuse" or "use" open questions.
+
+  Raises:
+    UserError: says what is wrong.
+  """
   if not isinstance(record, dict) or record.get("format") != ANSWERS_FORMAT:
     raise UserError(
       f"{path} holds no answers of a rater; take it out of --input, or ask for the file that the form "

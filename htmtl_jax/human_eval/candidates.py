@@ -21,7 +21,6 @@ from htmtl_jax.evaluation.rouge import METRICS
 from htmtl_jax.evaluation.saved import (
   find_evaluation,
   read_evaluation,
-  read_source_words,
   read_texts,
 )
 
@@ -97,11 +96,7 @@ def read_candidates(
   texts: dict[str, dict[str, dict[str, str]]] = {}
   for level in levels:
     texts[level] = {i: _texts_of(rows, written, level, i) for i in documents}
-  words = _source_words(directories)
-  words_are = "words of the paper"
-  if not all(i in words for i in documents):
-    words = {i: sum(len(first[k][i]["reference"].split()) for k in levels) for i in documents}
-    words_are = "words of the reference"
+  words, words_are = _measure(first, levels, documents)
   return Candidates(
     split,
     [
@@ -111,7 +106,7 @@ def read_candidates(
     documents,
     texts,
     {level: {i: first[level][i]["reference"] for i in documents} for level in levels},
-    {i: words[i] for i in documents},
+    words,
     words_are,
     {
       level: {row.label: _scores_of(row, level) for row in rows if isinstance(row, Row)}
@@ -187,8 +182,12 @@ def _scores_of(row: Row, level: str) -> dict[str, dict[str, float]]:
   return {metric: dict(zip(documents, values[:, k].tolist())) for k, metric in enumerate(METRICS)}
 
 
-def _source_words(directories: Sequence[str]) -> dict[str, int]:
-  words: dict[str, int] = {}
-  for directory in directories:
-    words = {**read_source_words(directory), **words}
-  return words
+def _measure(
+  texts: Mapping, levels: Sequence[str], documents: Sequence[str]
+) -> tuple[dict[str, int], str]:
+  """How long the documents are, and what that is the length of."""
+  sources = {i: texts[levels[0]][i].get("source") for i in documents}
+  if all(isinstance(own, dict) and type(own.get("words")) is int for own in sources.values()):
+    return {i: own["words"] for i, own in sources.items()}, "words of the paper"
+  words = {i: sum(len(texts[k][i]["reference"].split()) for k in levels) for i in documents}
+  return words, "words of the reference"

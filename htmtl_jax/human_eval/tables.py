@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 import csv
 import io
+import shutil
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,16 @@ from htmtl_jax.human_eval.text import escape_markdown, printable
 
 
 def render_terminal(report: Mapping[str, Any]) -> str:
-  """The report for a terminal; lines without a final newline."""
+  """The report for a terminal; lines without a final newline. Tables are as wide as they are."""
+  width = max(shutil.get_terminal_size((100, 24)).columns, 60)
   lines = [_title(report), "=" * len(_title(report))]
   for block in make_blocks(report):
     indent = "" if block.depth == 1 else "  "
     lines += ["", f"{indent}{printable(block.title).upper() if block.depth == 1 else block.title}"]
-    lines += [f"{indent}{printable(line)}" for line in block.text]
+    for line in block.text:
+      lines += textwrap.wrap(
+        printable(line), width, initial_indent=indent, subsequent_indent=indent + "  "
+      )
     if block.grid and block.grid.rows:
       lines += [f"{indent}{line}" for line in _columns(block.grid)]
   return "\n".join(line.rstrip() for line in lines)

@@ -18,8 +18,11 @@
     element.append(...children.flat().filter((child) => child !== null && child !== undefined));
     return element;
   };
+  let fading = null;
   const say = (text) => {
     byId("status").textContent = text;
+    clearTimeout(fading);
+    fading = setTimeout(() => { byId("status").textContent = ""; }, 6000);
   };
   const paragraphs = (texts) => texts.map((text) => make("p", { dir: "auto", text }));
 
@@ -369,7 +372,7 @@
       make("p", { class: "study-begin" },
         make("button", { type: "button", class: "primary", id: "finish", text: "Save " + packet.rater + ".json", onclick: download })),
       packet.contact ? make("p", { text: packet.contact, dir: "auto" }) : null,
-      make("details", { ontoggle: () => { text.value = JSON.stringify(study.record()); } },
+      make("details", { class: "study-end", ontoggle: () => { text.value = JSON.stringify(study.record()); } },
         make("summary", { text: "No file appears?" }),
         make("p", { text: "Copy this text into an e-mail instead." }), text),
       make("p", {}, make("button", { type: "button", id: "review", text: "Look at my answers again", onclick: () => showQuestion(0, true) })));
