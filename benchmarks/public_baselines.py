@@ -1,13 +1,17 @@
 """Our LexRank and TextRank beside those of sumy, a public implementation, on the same papers.
 
     pip install sumy
-    python -m benchmarks.public_baselines --corpus=$PAPERS [--words=0] [--output=FILE]
+    python -m benchmarks.public_baselines --corpus=$PAPERS [--words=0] [--bare] [--output=FILE]
 
 Both rank the same sentences, and `baselines.select_within_budget` takes as many words from
-either ranking; only the ranking differs. sumy runs as its command line has it (its English
-stop words and stemmer) and bare (neither), which is its default from Python. Its own word
-tokeniser wants data that NLTK downloads; a regular expression for sumy's own notion of a
-word, letters with apostrophes and hyphens in between, stands in for it.
+either ranking; only the ranking differs. sumy runs as its command line has it, with its
+English stop words and stemmer; `--bare` adds its default from Python, without them. Its own
+word tokeniser wants data that NLTK downloads; a regular expression for sumy's own notion of
+a word, letters with apostrophes and hyphens in between, stands in for it.
+
+sumy's TextRank multiplies how often a word occurs in the one sentence and in the other, where
+the paper counts the words that both have. "words once" is sumy with that one function by
+the paper, which shows how much of the difference it makes.
 
 sumy is no dependency of this project, here it is only measured against.
 """
@@ -15,6 +19,7 @@ sumy is no dependency of this project, here it is only measured against.
 import argparse
 from collections.abc import Sequence
 import json
+import math
 import os
 import re
 import time
@@ -49,7 +54,7 @@ class _Tokenizer:
 class PublicRankings:
   """sumy's summarisers as functions from sentences to a ranking."""
 
-  def __init__(self):
+  def __init__(self, bare: bool):
     from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence
     from sumy.nlp.stemmers import Stemmer
     from sumy.summarizers.lex_rank import LexRankSummarizer
@@ -59,12 +64,25 @@ class PublicRankings:
     self._make_document = lambda sentences: ObjectDocumentModel(
       [Paragraph([Sentence(sentence, _Tokenizer()) for sentence in sentences])]
     )
+
+    class WordsOnce(TextRankSummarizer):
+      @staticmethod
+      def _rate_sentences_edge(words1, words2):
+        shared = len(set(words1) & set(words2))
+        scale = math.log(max(len(words1), 1)) + math.log(max(len(words2), 1))
+        return shared / scale if scale > 0 else 0.0
+
     self.summarizers = {}
-    for name, kind in (("lexrank", LexRankSummarizer), ("textrank", TextRankSummarizer)):
-      self.summarizers[f"{name}, sumy bare"] = kind()
-      full = kind(Stemmer("english"))
-      full.stop_words = get_stop_words("english")
-      self.summarizers[f"{name}, sumy"] = full
+    kinds = {
+      "lexrank, sumy": LexRankSummarizer,
+      "textrank, sumy": TextRankSummarizer,
+      "textrank, sumy, words once": WordsOnce,
+    }
+    for name, kind in kinds.items():
+      self.summarizers[name] = kind(Stemmer("english"))
+      self.summarizers[name].stop_words = get_stop_words("english")
+      if bare and kind is not WordsOnce:
+        self.summarizers[f"{name}, bare"] = kind()
 
   def rank(self, name: str, sentences: Sequence[str]) -> list[int]:
     """Indices of the sentences, best first, as sumy sorts them."""
@@ -81,13 +99,14 @@ class PublicRankings:
 class Comparison:
   """What worker processes do: records to scores."""
 
-  def __init__(self, corpus, words: int):
+  def __init__(self, corpus, words: int, bare: bool):
     self.corpus = corpus
     self.words = words
+    self.bare = bare
 
   def compare(self, records) -> list[dict[str, dict[str, float]]]:
     """{ranking: {metric: F, "words": n, "seconds": s}} of each paper with an abstract."""
-    public = PublicRankings()
+    public = PublicRankings(self.bare)
     compared = []
     for record in records:
       try:
@@ -117,7 +136,9 @@ class Comparison:
     return compared
 
 
-def compare(config, split: str, words: int, documents: int, processes: int) -> list[dict]:
+def compare(
+  config, split: str, words: int, documents: int, bare: bool, processes: int
+) -> list[dict]:
   """Rows of `Comparison.compare` for the documents of a split."""
   corpus = open_corpus(config.data)
   records = [record for record in corpus.records() if record.split == split]
@@ -125,7 +146,7 @@ def compare(config, split: str, words: int, documents: int, processes: int) -> l
   chunks = [records[i : i + _CHUNK] for i in range(0, len(records), _CHUNK)]
   rows: list[dict] = []
   with (
-    workers(Comparison(corpus, words), processes) as executor,
+    workers(Comparison(corpus, words, bare), processes) as executor,
     Progress(len(records), "compare", unit="document") as progress,
   ):
 
@@ -162,6 +183,7 @@ def main() -> None:
   parser.add_argument("--split", default="test")
   parser.add_argument("--words", type=int, default=0, help="budget; 0: as many as the abstract")
   parser.add_argument("--documents", type=int, default=0, help="the first so many; 0: all")
+  parser.add_argument("--bare", action="store_true", help="also without stop words and stemmer")
   parser.add_argument("--processes", type=int, default=0, help="0 for one a core")
   parser.add_argument("--output", default="", help="a JSON file")
   arguments = parser.parse_args()
@@ -177,6 +199,7 @@ def main() -> None:
       arguments.split,
       arguments.words,
       arguments.documents,
+      arguments.bare,
       arguments.processes or count_cores(),
     )
   except UserError as error:
@@ -186,14 +209,14 @@ def main() -> None:
   summary = summarise(rows)
   print(f"{len(rows)} papers of the {arguments.split} split; sumy {sumy.__version__}")
   print(
-    f"{'ranking':<22}" + "".join(m.rjust(11) for m in METRICS) + "   words  ms a paper   ours ahead"
+    f"{'ranking':<28}" + "".join(m.rjust(11) for m in METRICS) + "   words  ms a paper   ours ahead"
   )
   for name, own in summary.items():
     cells = "".join(f"{own[metric]:11.2f}" for metric in METRICS)
     ahead = (
       f"   {own['ahead']:+.2f} [{own['low']:+.2f}, {own['high']:+.2f}]" if "ahead" in own else ""
     )
-    print(f"{name:<22}{cells}{own['words']:8.1f}{1e3 * own['seconds']:12.1f}{ahead}")
+    print(f"{name:<28}{cells}{own['words']:8.1f}{1e3 * own['seconds']:12.1f}{ahead}")
   if arguments.output:
     os.makedirs(os.path.dirname(os.path.abspath(arguments.output)), exist_ok=True)
     record = {

@@ -8,7 +8,8 @@ papers_base. Same tokens, batches, targets, decoder, copy gate and number of par
 Its encoder is one stack over the tokens in reading order, each attending to the text
 around it (block-local, so that it reads documents of the same length at linear cost);
 the decoder reads token states alone. It knows no segments, so there is no importance:
-nothing gates the memory, no coverage, and no term against covering twice.
+nothing gates the memory, no coverage, no term against covering twice; nor diversity, so
+that it is trained by cross-entropy alone.
 """
 
 from configs import variants

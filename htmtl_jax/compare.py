@@ -53,7 +53,10 @@ def run_compare(
   print(render_terminal(comparison))
   if output:
     folder = pathlib.Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+      raise UserError(f"--output={output} cannot be made ({e.strerror}); give a folder") from e
     write_atomically(folder / "comparison.md", [render_markdown(comparison)])
     write_atomically(folder / "comparison.tex", [render_latex(comparison)])
     text = json.dumps(comparison, ensure_ascii=False, allow_nan=False, indent=2)

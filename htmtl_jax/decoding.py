@@ -71,6 +71,9 @@ def make_decoder(
   def decode(params, step_number, batch: Batch, num_pieces, lengths=(0, 0, 0)):
     batch_size = batch.token_ids.shape[0]
     lengths = jnp.broadcast_to(jnp.asarray(lengths), (batch_size, NUM_LEVELS))
+    # Who asks for less than the minimum is to have it.
+    least = jnp.broadcast_to(jnp.asarray(config.min_tokens), lengths.shape)
+    least = jnp.where(lengths > 0, jnp.minimum(least, lengths), least)
     beams = config.beam_size
     queries = NUM_LEVELS * beams
     levels = jnp.repeat(jnp.arange(NUM_LEVELS), beams)  # [Q]
@@ -119,7 +122,7 @@ def make_decoder(
       return cache, markers
 
     def constrain(log_probs, ids, position):
-      forbidden = forbidden_structure(ids, position, num_pieces, jnp.asarray(config.min_tokens))
+      forbidden = forbidden_structure(ids, position, num_pieces, least)
       structure = jnp.where(forbidden, NEVER, log_probs[..., :NUM_STRUCTURE_IDS])
       # A digest opens with its marker and nothing else.
       opening = (jnp.arange(NUM_LEVELS) == SECTION)[None, :, None, None] & (position == 0)
@@ -167,7 +170,7 @@ def forbidden_structure(ids, position, num_pieces, min_tokens) -> jax.Array:
     ids: [B, 3, K, T] int32 so far.
     position: [] int32.
     num_pieces: [B] int32.
-    min_tokens: [3] int32, no end before so many tokens.
+    min_tokens: [B, 3] int32, no end before so many tokens.
 
   Returns:
     [B, 3, K, NUM_STRUCTURE_IDS] bool.
@@ -181,7 +184,7 @@ def forbidden_structure(ids, position, num_pieces, min_tokens) -> jax.Array:
   level = jnp.arange(NUM_LEVELS)[None, :, None]
   wanted = num_pieces[:, None, None]
   is_digest = level == SECTION
-  no_end = (position < min_tokens[None, :, None]) | after_marker | (is_digest & (sections < wanted))
+  no_end = (position < min_tokens[:, :, None]) | after_marker | (is_digest & (sections < wanted))
   no_section = ~is_digest | ((position > 0) & after_marker) | ((sections >= wanted) & (wanted > 0))
   no_sentence = (level < PARAGRAPH) | after_marker
   forbidden = jnp.ones((*ids.shape[:-1], NUM_STRUCTURE_IDS), bool)

@@ -4,7 +4,7 @@ Every system summarises the same documents under the same rules and is scored by
 same code; see `htmtl_jax/evaluation/`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 import numpy as np
@@ -12,24 +12,20 @@ import numpy as np
 from htmtl_jax.data.corpus_builder import count_cores
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.documents.document import Document, iterate_sentences
-from htmtl_jax.documents.references import eligible_sections, make_references
 from htmtl_jax.documents.sources import open_corpus
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluate_lengths import check_length_factors, score_by_length
-from htmtl_jax.evaluation import rankings
-from htmtl_jax.evaluation.baselines import Pieces, body_places
-from htmtl_jax.evaluation.importance import oracle_labels, planted_labels
+from htmtl_jax.evaluation import parallel, rankings
+from htmtl_jax.evaluation.baselines import body_places
 from htmtl_jax.evaluation.importance_rows import make_row
 from htmtl_jax.evaluation.learned import LearnedExtractor, learn_if_asked
 from htmtl_jax.evaluation.publish import make_directory, score_and_publish
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS, LEARNED
-from htmtl_jax.evaluation.text_measures import Source
-from htmtl_jax.evaluation.untrained import make_pair, summarize_untrained
+from htmtl_jax.evaluation.trained import ComparedDocument, ReadDocument, RunComparison
 from htmtl_jax.experiment import TrainedRun, open_run
 from htmtl_jax.levels import LEVELS
-from htmtl_jax.progress import Progress
-from htmtl_jax.readings import Reading, choose_sentences, describe_reading, read_documents
+from htmtl_jax.readings import Reading, describe_reading, read_documents
 
 
 def run_evaluate(
@@ -71,9 +67,7 @@ def run_evaluate(
     learned = learn_if_asked(config, open_corpus(config.data), workdir, systems, (split,))
   readings = read_documents(run, tokenized, write="htmtl" in systems)
   pairs, judged, labels = compare(run, documents, readings, systems, learned)
-  ranked = rankings.judge_documents(
-    [own.as_ranked() for own in judged], config.data.processes or count_cores()
-  )
+  ranked = [own.rankings for own in judged]
   summary = rankings.summarise_rankings(ranked, config.evaluate.bootstrap_samples, config.seed)
   importance = {
     "sentence_auc": rankings.mean_auc(summary),
@@ -110,20 +104,13 @@ class Judged:
   Attributes:
     document, reading: it, and what the run made of it.
     matters: [K] bool, of the K sentences that were read.
-    is_heading: [K] bool.
-    learned: [B] scores of the body sentences by the learned extractor, if it takes part.
+    rankings: of `rankings.judge_document`.
   """
 
   document: Document
   reading: Reading
   matters: np.ndarray
-  is_heading: np.ndarray
-  learned: np.ndarray | None
-
-  def as_ranked(self) -> rankings.RankedDocument:
-    return rankings.RankedDocument(
-      self.document, self.reading.importances.sentences, self.matters, self.learned
-    )
+  rankings: Mapping[str, Mapping[str, float | None]]
 
 
 def compare(
@@ -133,61 +120,52 @@ def compare(
   systems: Sequence[str] = DEFAULT_SYSTEMS,
   learned: LearnedExtractor | None = None,
 ) -> tuple[list[SummaryPair], list[Judged], str]:
-  """Puts what every system says of every document beside its reference.
+  """Puts what every system says of every document beside its reference, on all cores.
 
   Returns:
     (pairs, judged, labels): for `compute_results`; the documents whose important sentences
     are known; and where these are from, "planted" or "oracle".
   """
-  pairs, judged = [], []
+  config = run.experiment.config
   labels = "planted" if all(d.planted is not None for d in documents) else "oracle"
-  with Progress(len(documents), "baselines", unit="document") as progress:
-    for document, reading in zip(documents, readings, strict=True):
-      progress.update()
-      references = make_references(document)
-      eligible = eligible_sections(document)
-      source = Source.of_document(document)
-      scores = None if learned is None else learned.score(document)
-      for level, reference in references.items():
-        pieces = {
-          name: _summarise(run, name, document, references, level, eligible, reading, scores)
-          for name in systems
-        }
-        pairs.append(make_pair(document, source, reference, pieces))
-      if labels == "planted":
-        truth = planted_labels(document)
-      elif "paragraph" in references:
-        truth = oracle_labels(document, references["paragraph"].text)
-      else:
-        continue
-      count = len(reading.importances.sentences)  # what truncation left
-      headings = np.array([place.is_heading for place in iterate_sentences(document)], bool)[:count]
-      judged.append(Judged(document, reading, truth[:count], headings, scores))
-  return pairs, judged, labels
-
-
-def _summarise(
-  run, name, document, references, level, eligible, reading: Reading, learned
-) -> Pieces:
-  """What one system, trained or not, makes of a document at one level."""
-  if name == "htmtl":
-    return reading.written.pieces[level]
-  if name == "htmtl_extractive":
-    return choose_sentences(run, document, reading, level, eligible)
-  budget = run.word_budgets[level]
-  mmr = run.experiment.config.evaluate.mmr
-  return summarize_untrained(name, document, references, level, budget, eligible, learned, mmr)
+  comparison = RunComparison(tuple(systems), run.word_budgets, config.evaluate.mmr, labels, learned)
+  read = (
+    ReadDocument(
+      document,
+      None if reading.written is None else reading.written.pieces,
+      reading.importances.sentences,
+    )
+    for document, reading in zip(documents, readings, strict=True)
+  )
+  compared: list[ComparedDocument] = []
+  processes = config.data.processes or count_cores()
+  parallel.work(
+    comparison,
+    RunComparison.compare,
+    parallel.split_into_chunks(read),
+    compared.extend,
+    len(documents),
+    "baselines",
+    1 if len(documents) < parallel.MIN_DOCUMENTS_FOR_WORKERS else processes,
+  )
+  judged = [
+    Judged(document, reading, own.matters, own.rankings)
+    for document, reading, own in zip(documents, readings, compared, strict=True)
+    if own.matters is not None
+  ]
+  return [pair for own in compared for pair in own.pairs], judged, labels
 
 
 def _describe_importance(judged: Judged, labels: str) -> dict:
   """A row of importance.jsonl."""
   drawn = judged.reading.drawn
+  places = list(iterate_sentences(judged.document))[: len(judged.matters)]
   return make_row(
     judged.document.id,
     labels,
     judged.reading.importances.sentences,
     judged.matters,
-    judged.is_heading,
+    np.array([place.is_heading for place in places], bool),
     num_body=len(body_places(judged.document)),
     attention={} if drawn is None else dict(zip(LEVELS, drawn.mean, strict=True)),
   )

@@ -142,9 +142,10 @@ def check_config(config) -> None:
   for name, low in least.items():
     if values[name] < low:
       raise UserError(f"config.{name}: {values[name]} must be at least {low}")
-  if not 0 <= config.train.hide_length <= 1:
+  if config.model.length_condition and not 0 < config.train.hide_length < 1:
     raise UserError(
-      f"config.train.hide_length: {config.train.hide_length} must be a share, from 0 to 1"
+      f"config.train.hide_length: {config.train.hide_length} must be above 0 and below 1, so that "
+      "the model learns both to be told a length and to choose one"
     )
   if any(config.decode.target_words) and not config.model.length_condition:
     raise UserError(

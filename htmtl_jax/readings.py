@@ -12,7 +12,8 @@ from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.documents.document import Document
 from htmtl_jax.documents.references import eligible_sections
-from htmtl_jax.evaluation.baselines import Pieces, body_scores, extract
+from htmtl_jax.evaluation.baselines import Pieces
+from htmtl_jax.evaluation.trained import choose_by_importance
 from htmtl_jax.experiment import TrainedRun
 from htmtl_jax.inference import Importances, Inference, Written
 from htmtl_jax.levels import LEVELS
@@ -116,13 +117,13 @@ def choose_sentences(
   run: TrainedRun, document: Document, reading: Reading, level: str, eligible: Sequence[int]
 ) -> Pieces:
   """The extractive summary of one level: importance chooses, within the run's budget of words."""
-  return extract(
-    body_scores(document, reading.importances.sentences),
+  return choose_by_importance(
     document,
+    reading.importances.sentences,
     level,
     run.word_budgets[level],
     eligible,
-    mmr=run.experiment.config.evaluate.mmr,
+    run.experiment.config.evaluate.mmr,
   )
 
 

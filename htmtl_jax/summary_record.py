@@ -24,7 +24,7 @@ import re
 import numpy as np
 
 from htmtl_jax.documents.document import Document, SentencePlace, iterate_sentences
-from htmtl_jax.evaluation.baselines import Pieces, body_places
+from htmtl_jax.evaluation.baselines import Pieces, body_places, find_sentences
 from htmtl_jax.levels import LEVELS
 
 MAX_SEGMENTS = 5  # sentences named as the source of a summary sentence
@@ -103,7 +103,8 @@ def write_record(record: dict, directory: str) -> str:
   os.makedirs(directory, exist_ok=True)
   path = os.path.join(directory, f"{make_file_name(record['id'])}.json")
   temporary = f"{path}.partial"
-  with open(temporary, "w", encoding="utf-8") as f:
+  # A lone surrogate has no UTF-8 form; JSON has one for it: \ud800.
+  with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as f:
     json.dump(record, f, ensure_ascii=False, indent=2, allow_nan=False)
   os.replace(temporary, path)
   return path
@@ -150,13 +151,8 @@ def _describe_left_out(
 
 def _find_places(document: Document, pieces: Pieces) -> list[SentencePlace]:
   """Where extracted sentences stand; each place is used once, so repeated sentences differ."""
-  free = body_places(document)
-  found = []
-  for sentence in (s for piece in pieces for s in piece):
-    place = next(place for place in free if place.text == sentence)
-    free.remove(place)
-    found.append(place)
-  return found
+  body = body_places(document)
+  return [body[i] for i in find_sentences(document, pieces)]
 
 
 def _describe_importance(places: list[SentencePlace], sentences: np.ndarray) -> dict:

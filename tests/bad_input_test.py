@@ -136,7 +136,10 @@ class BadInputTest(parameterized.TestCase):
       "--config.model.num_heads=3",
       "config.model: width 16 must be num_heads 3 times an even number",
     ),
-    ("--config.model.memory=none", "config.model.memory: 'none' is not one of all, segments"),
+    (
+      "--config.model.memory=none",
+      "config.model.memory: 'none' is not one of all, tokens, segments",
+    ),
     ("--config.loss.coverage_direction=up", "config.loss.coverage_direction: 'up' is not one of"),
     ("--config.optimizer.name=sgd", "config.optimizer.name: 'sgd' is not one of adamw, adafactor"),
     ("--config.decode.beam_size=0", "config.decode.beam_size: 0 must be at least 1"),

@@ -81,7 +81,7 @@ class EvaluationReportTest(ReportTestCase):
     self.assertIn("/7/documents/", page.url)
     page.locator("a[href*='report.html']").click()
     self.assertTrue(page.url.endswith("/7/report.html#documents"))
-    self.assertTrue(page.locator("#documents").is_visible())
+    page.locator("#documents").wait_for(state="visible")
 
   def test_without_scripts_everything_is_there(self):
     page = self.open(self.report, javascript=False)

@@ -12,8 +12,10 @@ from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.documents.document import iterate_sentences
 from htmtl_jax.evaluation import publish
+from htmtl_jax.evaluation.importance import MEASURES
 from htmtl_jax.experiment import open_run
 from htmtl_jax.levels import LEVELS
+from htmtl_jax.reports.page import clean_text
 from tests import pages, tiny_config
 
 SYSTEMS = ("htmtl", "htmtl_extractive", "lead", "lexrank", "oracle")
@@ -64,10 +66,29 @@ class TrainedEvaluationTest(absltest.TestCase):
 
   def test_importance_is_judged_by_what_was_planted(self):
     importance = read_json(self.folder / "results.json")["importance"]
-    self.assertCountEqual(importance, ("sentence_auc", "labels", "supervised"))
+    self.assertCountEqual(
+      importance, ("sentence_auc", "labels", "supervised", "rankings", "differences")
+    )
     self.assertEqual(importance["labels"], "planted")
     self.assertIs(importance["supervised"], False)
     self.assertBetween(importance["sentence_auc"], 0, 1)
+
+  def test_importance_stands_beside_other_rankings(self):
+    importance = read_json(self.folder / "results.json")["importance"]
+    self.assertEqual(list(importance["rankings"]), ["htmtl", "position", "lexrank"])
+    self.assertEqual(list(importance["differences"]), ["position", "lexrank"])
+    self.assertEqual(importance["rankings"]["htmtl"]["auc"]["mean"], importance["sentence_auc"])
+    rows = read_lines(self.folder / "rankings.jsonl")
+    self.assertEqual(
+      [(row["id"], row["ranking"]) for row in rows],
+      [(d.id, name) for d in self.documents for name in importance["rankings"]],
+    )
+    for name, measures in importance["rankings"].items():
+      self.assertEqual(tuple(measures), MEASURES)
+      own = [row["kendall"] for row in rows if row["ranking"] == name]
+      own = [value for value in own if value is not None]  # where there are too few to rank
+      self.assertAlmostEqual(np.mean(own), measures["kendall"]["mean"])
+    self.assertIn("P@10", self.out)
 
   def test_predictions(self):
     lines = read_lines(self.folder / "predictions.jsonl")
@@ -146,9 +167,10 @@ class TrainedEvaluationTest(absltest.TestCase):
     for document, link in zip(self.documents, sorted(links), strict=True):
       page = parse(self.folder / link)
       self.assertEqual(page.css_first("h1").text(), document.title)
-      text = " ".join(page.body.text().split())
+      shown = " ".join(page.css_first("main").text().split())
       for sentence in predictions[document.id].split("\n"):
-        self.assertIn(" ".join(sentence.split()), text)
+        # Hardly trained, the model writes control characters, which a page cannot show.
+        self.assertTrue(" ".join(clean_text(sentence).split()) in shown, sentence)
 
 
 class EvaluateTest(parameterized.TestCase):
@@ -191,6 +213,7 @@ class EvaluateTest(parameterized.TestCase):
         "documents",
         "importance.jsonl",
         "predictions.jsonl",
+        "rankings.jsonl",
         "report.html",
         "results.json",
         "scores.jsonl",

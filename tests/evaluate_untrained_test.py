@@ -11,13 +11,13 @@ from htmtl_jax import evaluate_untrained
 from htmtl_jax.data.prepared import load_prepared
 from htmtl_jax.documents import sources
 from htmtl_jax.documents.references import make_references
-from htmtl_jax.evaluation import parallel
+from htmtl_jax.evaluation import boosted_trees, parallel
 from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.text_measures import MEASURES
 from htmtl_jax.levels import LEVELS
 from tests import pages, tiny_config
 
-SYSTEMS = ("lead", "random", "textrank", "lexrank", "lsa", "sumbasic", "oracle")
+SYSTEMS = ("lead", "random", "textrank", "lexrank", "lsa", "sumbasic", "learned", "oracle")
 
 
 def read_json(path):
@@ -51,7 +51,10 @@ class UntrainedTest(parameterized.TestCase):
     self.assertIsNone(results["importance"])
     self.assertEqual(tuple(results["systems"]), SYSTEMS)
     f = {name: results["systems"][name]["paragraph"]["rouge1"]["f"] for name in SYSTEMS}
-    self.assertEqual(max(f, key=f.__getitem__), "oracle")
+    self.assertEqual(sorted(f, key=f.__getitem__)[:-3:-1], ["oracle", "learned"])
+    facts = results["learned"]
+    self.assertEqual((facts["documents"], facts["seed"]), (24, 0))
+    self.assertGreater(facts["sentences"], facts["taken"])
     for name in SYSTEMS:
       self.assertEqual(tuple(results["measures"][name]), LEVELS)
       for level in LEVELS:
@@ -81,7 +84,7 @@ class UntrainedTest(parameterized.TestCase):
       for row in scores
       if (row["system"], row["level"]) == ("lead", "paragraph")
     }
-    ranked = sorted(own, key=lambda i: -own[i])
+    ranked = sorted(own, key=lambda i: (-own[i], i))
     self.assertEqual(
       [link.removesuffix(".html").removeprefix("documents/") for link in links],
       [*ranked[:5], *ranked[:-6:-1]],
@@ -136,7 +139,7 @@ class UntrainedTest(parameterized.TestCase):
     for processes in (1, 2):
       with absltest.mock.patch.object(parallel, "MIN_DOCUMENTS_FOR_WORKERS", 1):
         status, _, err = self.run_main(
-          "--systems=random,lsa", "--split=train", f"--config.data.processes={processes}"
+          "--systems=random,lsa,learned", "--split=train", f"--config.data.processes={processes}"
         )
       self.assertEqual(status, 0, err)
       numbers.append((self.folder / "predictions.jsonl").read_bytes())
@@ -163,7 +166,7 @@ class UntrainedTest(parameterized.TestCase):
     self.assertEqual(results["measures"]["lead"]["sentence"]["words"], 5.0)
     places = [line["places"] for line in read_lines(self.folder / "predictions.jsonl")]
     self.assertIn({"lead": [0], "textrank": [0]}, places)
-    self.assertLen(list((self.folder / "documents").glob("p*.html")), 11)
+    self.assertLen(list((self.folder / "documents").glob("p*.html")), 10)
 
     path.write_text("\n".join(json.dumps(paper(i)) for i in range(12)) + "\n", encoding="utf-8")
     status, out, err = self.run_main("--systems=lead", "--split=all", *corpus)
@@ -183,6 +186,15 @@ class UntrainedTest(parameterized.TestCase):
     status, out, err = self.run_main(*flags)
     self.assertEqual((status, out), (2, ""))
     self.assertRegex(err.splitlines()[-1], f"^htmtl_jax: error: .*{pattern}")
+
+  def test_the_learned_extractor_needs_its_library(self):
+    with absltest.mock.patch.object(boosted_trees, "is_available", return_value=False):
+      status, out, err = self.run_main("--systems=lead,learned", "--split=test")
+    self.assertEqual((status, out), (2, ""))
+    self.assertRegex(
+      err.splitlines()[-1],
+      "^htmtl_jax: error: the system learned needs scikit-learn.* HTMTL_EXTRAS=sklearn launch/env.sh",
+    )
 
   def test_no_config_and_no_place(self):
     status, _, err = tiny_config.run_main(
@@ -209,12 +221,18 @@ class ChosenSystemsTest(absltest.TestCase):
     folder = self.enter_context(tempfile.TemporaryDirectory())
     workdir = tiny_config.copy_trained(folder)
     status, out, err = tiny_config.run_main(
-      "--mode=evaluate", f"--workdir={workdir}", "--systems=sumbasic,htmtl_extractive"
+      "--mode=evaluate", f"--workdir={workdir}", "--systems=sumbasic,learned,htmtl_extractive"
     )
     self.assertEqual(status, 0, err)
     self.assertNotIn("untrained", [path.name for path in (workdir / "evaluation").iterdir()])
     path = next((workdir / "evaluation").glob("*/results.json"))
-    self.assertEqual(tuple(read_json(path)["systems"]), ("sumbasic", "htmtl_extractive"))
+    results = read_json(path)
+    self.assertEqual(tuple(results["systems"]), ("sumbasic", "learned", "htmtl_extractive"))
+    # Its ranking stands beside importance, as position's and LexRank's do.
+    self.assertEqual(
+      tuple(results["importance"]["rankings"]), ("htmtl", "position", "lexrank", "learned")
+    )
+    self.assertEqual(results["learned"]["documents"], 24)
     self.assertIn("sumbasic:", out)  # the example
 
 

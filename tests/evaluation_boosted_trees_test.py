@@ -10,7 +10,7 @@ import threadpoolctl
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation import boosted_trees
 
-_SETTINGS = {"seed": 0, "trees": 12, "learning_rate": 0.2, "leaves": 9, "least_rows": 5}
+_SETTINGS = {"seed": 0, "trees": 12, "learning_rate": 0.2, "leaves": 9, "least_rows": 12}
 
 
 def _draw(rows=120, seed=0):
@@ -22,6 +22,11 @@ def _draw(rows=120, seed=0):
 
 
 class BoostedTreesTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    # Threads that wait for each other on a busy machine take far longer than one.
+    self.enter_context(threadpoolctl.threadpool_limits(1, user_api="openmp"))
+
   def test_scores_are_the_librarys_own(self):
     features, labels = _draw()
     trees, version = boosted_trees.fit(features, labels, **_SETTINGS)
@@ -30,7 +35,7 @@ class BoostedTreesTest(parameterized.TestCase):
       max_iter=12,
       learning_rate=0.2,
       max_leaf_nodes=9,
-      min_samples_leaf=5,
+      min_samples_leaf=12,
       early_stopping=False,
       random_state=0,
     ).fit(features, labels)
@@ -65,7 +70,7 @@ class BoostedTreesTest(parameterized.TestCase):
       boosted_trees.BoostedTrees.from_arrays({k: v for k, v in arrays.items() if v is not None})
 
   def test_the_number_of_threads_changes_nothing(self):
-    features, labels = _draw(3000)
+    features, labels = _draw(1000)
     found = []
     for threads in (1, 2):
       with threadpoolctl.threadpool_limits(threads, user_api="openmp"):

@@ -8,6 +8,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 import numpy as np
+import threadpoolctl
 
 from htmtl_jax.documents.document import Document, Section
 from htmtl_jax.documents.references import make_references
@@ -69,6 +70,8 @@ class LearnTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    # Threads that wait for each other on a busy machine take far longer than one.
+    self.enter_context(threadpoolctl.threadpool_limits(1, user_api="openmp"))
 
   def learn(self, records, splits=("test",), settings=_SETTINGS, processes=1):
     return learned.learn(_Papers(records), self.folder, splits, settings, processes)
@@ -180,14 +183,28 @@ class LearnTest(parameterized.TestCase):
     self.learn(_make_papers())
     self.assertFalse(_Explosive.opened)
 
-  def test_worker_processes_change_nothing(self):
+  def test_what_worker_processes_are_sent_survives_the_way(self):
+    # That real ones change nothing is part of tests/evaluate_untrained_test.py.
     records = _make_papers()
     alone = self.learn(records).score(records[-1].payload)
     (path,) = (self.folder / learned.FOLDER).iterdir()
     path.unlink()
-    with mock.patch.object(learned.parallel, "MIN_DOCUMENTS_FOR_WORKERS", 1):
+    sent = []
+
+    def work(maker, function, chunks, done, total, label, processes):
+      del label
+      sent.append((total, processes))
+      for chunk in chunks:
+        maker, function, chunk = pickle.loads(pickle.dumps((maker, function, chunk)))
+        done(function(maker, chunk))
+
+    with (
+      mock.patch.object(learned.parallel, "MIN_DOCUMENTS_FOR_WORKERS", 1),
+      mock.patch.object(learned.parallel, "work", work),
+    ):
       together = self.learn(records, processes=2).score(records[-1].payload)
     np.testing.assert_array_equal(alone, together)
+    self.assertEqual(sent, [(12, 2)])
 
   def test_nothing_to_learn_from(self):
     bare = Document("b", "", (Section("", (("Yield fell.",),)),))

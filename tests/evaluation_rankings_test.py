@@ -1,7 +1,5 @@
 """Importance beside other rankings of the same sentences."""
 
-from unittest import mock
-
 from absl.testing import absltest
 import numpy as np
 
@@ -82,19 +80,13 @@ class RankingsTest(absltest.TestCase):
     self.assertIsNone(rankings.mean_auc(rankings.summarise_rankings([])))
 
   def test_rows(self):
-    judged = rankings.judge_documents([_rank(1), _rank(2)])
+    judged = [rankings.judge_document(_rank(i)) for i in (1, 2)]
     rows = rankings.make_rows(["a", "b"], judged)
     self.assertEqual(
       [(row["id"], row["ranking"]) for row in rows],
       [(i, name) for i in "ab" for name in ("htmtl", "position", "lexrank")],
     )
     self.assertEqual(rows[4]["auc"], judged[1]["position"]["auc"])
-
-  def test_worker_processes_change_nothing(self):
-    ranked = [_rank(i) for i in range(3)]
-    alone = rankings.judge_documents(ranked)
-    with mock.patch.object(rankings.parallel, "MIN_DOCUMENTS_FOR_WORKERS", 1):
-      self.assertEqual(rankings.judge_documents(ranked, processes=2), alone)
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ class WriteResultsTest(absltest.TestCase):
     pairs = _make_pairs(1)
     found = results.compute_results(pairs, 400, "test", bootstrap_samples=5)
     rows = [{"id": "doc-0", "ranking": "htmtl", "auc": 0.5, "kendall": None}]
-    results.write_results(directory, found, pairs, rows)
+    results.write_results(directory, found, pairs, ranking_rows=rows)
     (line,) = (directory / "rankings.jsonl").read_text("utf-8").splitlines()
     self.assertEqual(_strict_loads(line), rows[0])
     results.write_results(directory, found, pairs)  # no model took part this time

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from absl.testing import absltest, parameterized
+import numpy as np
 
 from htmtl_jax.documents.references import Piece, Reference, eligible_sections, make_references
 from htmtl_jax.documents.synthetic import generate_document
@@ -14,6 +15,8 @@ from htmtl_jax.evaluation.ranking import lexrank_scores
 from htmtl_jax.levels import LEVELS
 
 UNTRAINED = tuple(name for name in systems.SYSTEMS if name not in systems.TRAINED)
+# In place of what the learned extractor says: an order that no other system has.
+_SCORES = 1.0 + 0.1 * np.sin(np.arange(1000.0))
 
 
 class ParseTest(parameterized.TestCase):
@@ -55,8 +58,10 @@ class SummarizeTest(parameterized.TestCase):
     self.eligible = eligible_sections(self.document)
 
   def summarize(self, name, level, document=None):
+    document = document or self.document
+    scores = _SCORES[: len(baselines.body_places(document))]
     return untrained.summarize_untrained(
-      name, document or self.document, self.references, level, 60, self.eligible
+      name, document, self.references, level, 60, self.eligible, scores
     )
 
   @parameterized.product(name=UNTRAINED, level=LEVELS)
@@ -79,6 +84,12 @@ class SummarizeTest(parameterized.TestCase):
     self.assertLen(set(pieces.values()), len(UNTRAINED))
     expected = baselines.extract(lexrank_scores, self.document, "paragraph", 60, self.eligible)
     self.assertEqual(pieces["lexrank"], str(expected))
+    scores = _SCORES[: len(baselines.body_places(self.document))]
+    choose = lambda mmr: str(
+      baselines.extract(scores, self.document, "paragraph", 60, self.eligible, mmr=mmr)
+    )
+    self.assertEqual(pieces["learned"], choose(True))
+    self.assertNotEqual(pieces["learned"], choose(False))
 
   def test_a_pair_with_and_without_fillers(self):
     reference = Reference(

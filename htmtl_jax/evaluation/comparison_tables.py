@@ -81,7 +81,8 @@ def _notes(comparison: Mapping[str, Any], best: str) -> list[str]:
 
 def _runs(comparison: Mapping[str, Any]) -> Iterator[str]:
   for run in comparison["runs"]:
-    yield f"{_printable(run['name'])}: step {run['step']}, {_printable(run['directory'])}"
+    step = "untrained" if run["step"] is None else f"step {run['step']}"
+    yield f"{_printable(run['name'])}: {step}, {_printable(run['directory'])}"
 
 
 # --------------------------------------------------------------------- terminal

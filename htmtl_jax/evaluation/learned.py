@@ -12,6 +12,7 @@ fold are ranked by trees fitted on the others.
 """
 
 from collections.abc import Iterable, Sequence
+import contextlib
 import dataclasses
 import hashlib
 import heapq
@@ -291,7 +292,8 @@ def _write(path: pathlib.Path, trees: Iterable[BoostedTrees], facts: dict[str, A
     np.savez_compressed(temporary, **arrays, **{f"facts/{k}": v for k, v in facts.items()})
     os.replace(temporary, path)
   except OSError as error:
-    temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      temporary.unlink()
     raise UserError(
       f"{path} cannot be written ({error.strerror or error}); give another --workdir"
     ) from error

@@ -14,7 +14,6 @@ import numpy as np
 
 from htmtl_jax.documents.document import Document, iterate_sentences
 from htmtl_jax.documents.references import compute_importance_labels
-from htmtl_jax.evaluation import parallel
 from htmtl_jax.evaluation.importance import MEASURES, judge_ranking
 from htmtl_jax.evaluation.ranking import lead_scores, lexrank_scores
 from htmtl_jax.evaluation.rouge import bootstrap_interval
@@ -56,20 +55,6 @@ def judge_document(ranked: RankedDocument) -> dict[str, dict[str, float | None]]
   matters = np.asarray(ranked.matters, bool)[body]
   gains = None if gains is None else gains[body]
   return {name: judge_ranking(scores, matters, gains) for name, scores in rankings.items()}
-
-
-def judge_documents(ranked: Sequence[RankedDocument], processes: int = 1) -> list[dict]:
-  """`judge_document` of many, in their order, by worker processes."""
-  judged: list[dict] = []
-  if len(ranked) < parallel.MIN_DOCUMENTS_FOR_WORKERS:
-    processes = 1
-  chunks = parallel.split_into_chunks(ranked)
-  parallel.work(None, _judge_chunk, chunks, judged.extend, len(ranked), "rank", processes)
-  return judged
-
-
-def _judge_chunk(_, chunk: Sequence[RankedDocument]) -> list[dict]:
-  return [judge_document(ranked) for ranked in chunk]
 
 
 def summarise_rankings(

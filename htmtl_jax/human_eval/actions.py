@@ -66,7 +66,7 @@ def run_simulate(study: str, output: str, overrides: Sequence[str] = ()) -> dict
   files = simulate_answers(key, settings.simulation)
   for rater in files:
     _check_simulated(folder / _simulated_name(rater))
-  folder.mkdir(parents=True, exist_ok=True)
+  _make_folder(folder, output)
   for rater, answers in files.items():
     text = json.dumps(answers, ensure_ascii=False, indent=1)
     write_atomically(folder / _simulated_name(rater), [text])
@@ -126,12 +126,7 @@ def run_import(
   print(tables.render_terminal(report))
   if output:
     folder = pathlib.Path(output)
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise UserError(
-        f"--output={output} cannot be written ({error.strerror}); give another folder"
-      ) from None
+    _make_folder(folder, output)
     write_page(str(folder / "report.html"), report_html.render_report(report))
     write_atomically(folder / "report.md", [tables.render_markdown(report)])
     text = json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1)
@@ -155,3 +150,12 @@ def _load_settings(key: dict, overrides: Sequence[str], section: str) -> Study:
         "by --action=export"
       )
   return load_study(None, overrides, saved=key["settings"])
+
+
+def _make_folder(folder: pathlib.Path, output: str) -> None:
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(
+      f"--output={output} cannot be written ({error.strerror}); give another folder"
+    ) from None

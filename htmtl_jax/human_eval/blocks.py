@@ -58,8 +58,9 @@ def _study_lines(report: Mapping[str, Any]) -> Iterator[str]:
   if report.get("changed"):
     yield f"Changed after the export, against the protocol: {', '.join(report['changed'])}."
   flagged = [name for name, own in report["raters"].items() if own["flags"]]
-  if flagged:
-    yield f"Flagged, and not left out: {', '.join(n for n in flagged if n not in report['excluded'])}."
+  kept = [name for name in flagged if name not in report["excluded"]]
+  if kept:
+    yield f"Flagged, and not left out: {', '.join(kept)}."
 
 
 def _findings_block(report: Mapping[str, Any]) -> Block:
