@@ -18,11 +18,8 @@
     element.append(...children.flat().filter((child) => child !== null && child !== undefined));
     return element;
   };
-  let fading = null;
   const say = (text) => {
-    byId("status").textContent = text;
-    clearTimeout(fading);
-    fading = setTimeout(() => { byId("status").textContent = ""; }, 6000);
+    byId("status").textContent = text; // until the next screen
   };
   const paragraphs = (texts) => texts.map((text) => make("p", { dir: "auto", text }));
 
@@ -385,6 +382,7 @@
     // A paper that stays keeps its place; a new one starts at its beginning.
     const old = byId("paper");
     const place = old && { document: old.dataset.document, open: old.open, top: old.querySelector(".study-paper-body").scrollTop };
+    say("");
     main.className = kind;
     main.replaceChildren(...children.filter(Boolean));
     const now = byId("paper");
