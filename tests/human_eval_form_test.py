@@ -122,7 +122,6 @@ class LoopTest(FormTestCase):
     self.assertLess(likert["criteria"][0]["agreement"]["alpha"], 0.0)
     for own in report["raters"].values():
       self.assertEqual(own["attention"], 1.0)
-      self.assertGreater(own["seconds"], 0.0)
     page = self.open(output / "report.html")
     self.assertIn("SIMULATED", page.inner_text("h1"))
     self.assertGreater(page.locator("svg.chart").count(), 4)
@@ -151,6 +150,7 @@ class FormTest(FormTestCase):
     page.click("#begin")
     page.click("#next")
     self.assertIn("Choose an answer first", page.inner_text("#problem"))
+    page.wait_for_timeout(400)
     page.keyboard.press("b")
     page.keyboard.press("n")
     page.keyboard.press("t")
@@ -159,6 +159,7 @@ class FormTest(FormTestCase):
     self.assertIn("Question 2 of", page.inner_text("h1"))
     half = self.save(page, "#save-button")
     self.assertFalse(half["complete"])
+    self.assertGreaterEqual(half["answers"]["q0001"]["seconds"], 0.4)
     self.assertEqual([own["answer"]["overall"] for own in half["answers"].values()], ["B", "tie"])
     # The same browser remembers.
     page.reload()
