@@ -157,6 +157,7 @@ class BrowserTestCase(parameterized.TestCase):
       accept_downloads=True,
     )
     self.addCleanup(context.close)
+    context.set_default_navigation_timeout(120_000)  # ms; a busy machine is slow, not wrong
     if javascript:
       context.add_init_script(_RECORD)
     page = context.new_page()
