@@ -10,10 +10,9 @@ import os
 import pathlib
 
 from htmtl_jax.errors import UserError
-from htmtl_jax.evaluation.comparison import Run, compare_runs, name_runs
+from htmtl_jax.evaluation.comparison import compare_runs, read_runs
 from htmtl_jax.evaluation.comparison_tables import render_latex, render_markdown, render_terminal
 from htmtl_jax.evaluation.results import write_atomically
-from htmtl_jax.evaluation.saved import find_evaluation, read_evaluation
 
 
 def run_compare(
@@ -35,20 +34,9 @@ def run_compare(
   Raises:
     UserError: no runs, or runs that cannot be compared.
   """
-  if not paths:
-    raise UserError("--runs names no run; write --runs=WORKDIR,WORKDIR,...")
   if output and os.path.exists(output) and not os.path.isdir(output):
     raise UserError(f"--output={output} is a file; name a folder")
-  directories = [find_evaluation(path, split) for path in paths]
-  seen: dict[str, str] = {}
-  for path, directory in zip(paths, directories):
-    other = seen.setdefault(os.path.realpath(directory), path)
-    if other is not path:
-      raise UserError(f"--runs: {other} and {path} are the same evaluation; name it once")
-  runs = [
-    Run(path, name, read_evaluation(directory))
-    for path, name, directory in zip(paths, name_runs(paths), directories)
-  ]
+  runs = read_runs(paths, split)
   comparison = compare_runs(runs, against)
   print(render_terminal(comparison))
   if output:

@@ -23,9 +23,11 @@ from htmtl_jax.evaluation.rouge import METRICS
 from htmtl_jax.evaluation.saved import (
   EVALUATION,
   SavedEvaluation,
+  find_evaluation,
   holds_evaluation,
   level_of,
   name_some,
+  read_evaluation,
 )
 from htmtl_jax.evaluation.systems import CEILINGS
 from htmtl_jax.levels import LEVELS
@@ -65,6 +67,30 @@ class Row:
   system: str
   evaluation: SavedEvaluation
   aliases: frozenset[str]
+
+
+def read_runs(paths: Sequence[str], split: str) -> list["Run"]:
+  """The evaluations of a split that `--runs` names, in its order.
+
+  Args:
+    paths: workdirs, or folders of evaluations.
+    split: that must have been evaluated.
+
+  Raises:
+    UserError: no run, an evaluation that is missing or damaged, or one named twice.
+  """
+  if not paths:
+    raise UserError("--runs names no run; write --runs=WORKDIR,WORKDIR,...")
+  directories = [find_evaluation(path, split) for path in paths]
+  seen: dict[str, str] = {}
+  for path, directory in zip(paths, directories):
+    other = seen.setdefault(os.path.realpath(directory), path)
+    if other is not path:
+      raise UserError(f"--runs: {other} and {path} are the same evaluation; name it once")
+  return [
+    Run(path, name, read_evaluation(directory))
+    for path, name, directory in zip(paths, name_runs(paths), directories)
+  ]
 
 
 def name_runs(paths: Sequence[str]) -> list[str]:

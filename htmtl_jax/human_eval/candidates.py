@@ -6,21 +6,17 @@ wrote, can be judged as a system, too.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import os
 
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.comparison import (
   CEILINGS,
   Row,
-  Run,
   check_comparable,
   make_rows,
-  name_runs,
+  read_runs,
 )
 from htmtl_jax.evaluation.rouge import METRICS
 from htmtl_jax.evaluation.saved import (
-  find_evaluation,
-  read_evaluation,
   read_texts,
 )
 
@@ -70,18 +66,7 @@ def read_candidates(
   Raises:
     UserError: runs that cannot be compared, an unknown system, no document left.
   """
-  if not paths:
-    raise UserError("--runs names no run; write --runs=WORKDIR,WORKDIR,...")
-  directories = [find_evaluation(path, split) for path in paths]
-  seen: dict[str, str] = {}
-  for path, directory in zip(paths, directories):
-    other = seen.setdefault(os.path.realpath(directory), path)
-    if other is not path:
-      raise UserError(f"--runs: {other} and {path} are the same evaluation; name it once")
-  runs = [
-    Run(path, name, read_evaluation(directory))
-    for path, name, directory in zip(paths, name_runs(paths), directories)
-  ]
+  runs = read_runs(paths, split)
   keys = check_comparable(runs)
   for level in levels:
     if level not in keys:

@@ -11,8 +11,9 @@ and the means over the pairs of a level and task are what is simulated:
                  as they did, cut at two thresholds: as many ties as there were, and the
                  given win rate otherwise
 
-Every simulated study is tested as the real one is, by the Wilcoxon signed-rank test; power is
-the share of them with p < alpha, for one comparison that was planned. Correcting for several
+Every simulated study is tested by the Wilcoxon signed-rank test in its normal approximation
+(the report's own test is exact up to 50 documents); power is the share of them with
+p < alpha, for one comparison that was planned. Correcting for several
 costs more.
 
 The number of documents for 80% is found through the power at a few sizes, from power being

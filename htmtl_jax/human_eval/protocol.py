@@ -158,12 +158,14 @@ def estimate_hours(key: Mapping[str, Any]) -> float:
 
 
 def _orders(study: Study) -> str:
+  one_a_screen = "likert" in study.design.tasks and not study.design.likert_together
+  alone = " (a summary that is rated by itself has no place: it just comes again)"
   return (
     "Order of papers, of levels in a paper, of tasks and of summaries: random for each rater, drawn "
     f"from seed {study.design.seed}. In comparisons of two, each system is first in half of a rater's "
-    "questions (to within one); of several, each stands equally often in each place. "
-    f"{study.design.repeats:.0%} of the questions come again after another paper, with no summary in "
-    "the place it had, as a check of attention."
+    "questions (to within one); of several, each stands equally often in each place (to within one). "
+    f"{study.design.repeats:.0%} of the questions come again, after another paper where there is one, "
+    f"with no summary in the place it had{alone if one_a_screen else ''}, as a check of attention."
   )
 
 

@@ -104,18 +104,9 @@ class PositionEmbedding(nn.Module):
 
   @nn.compact
   def __call__(self, positions):
-    config = self.config
-    table = self.param(
-      "embedding",
-      nn.with_logical_partitioning(
-        nn.initializers.normal(config.position_scale),
-        (None, "table"),  # small: not cut
-      ),
-      (config.max_positions, config.width),
-    )
-    return jnp.take(table, jnp.minimum(positions, config.max_positions - 1), axis=0).astype(
-      config.compute_dtype
-    )
+    """[...] int32 -> [..., D]."""
+    count = self.config.max_positions
+    return _look_up(self, count, jnp.minimum(positions, count - 1))
 
 
 class LengthEmbedding(nn.Module):
@@ -130,17 +121,22 @@ class LengthEmbedding(nn.Module):
   @nn.compact
   def __call__(self, remaining):
     """[...] int32 of `Targets.remaining` -> [..., D]."""
-    config = self.config
-    table = self.param(
-      "embedding",
-      nn.with_logical_partitioning(
-        nn.initializers.normal(config.position_scale),
-        (None, "table"),  # small: not cut
-      ),
-      (len(_LENGTH_STEPS) + 1, config.width),
-    )
     step = jnp.searchsorted(_LENGTH_STEPS, remaining, side="right")
-    return jnp.take(table, step, axis=0).astype(config.compute_dtype)
+    return _look_up(self, len(_LENGTH_STEPS) + 1, step)
+
+
+def _look_up(module: nn.Module, count: int, indices: jax.Array) -> jax.Array:
+  """Rows of the module's own table of `count` learned vectors: [...] int32 -> [..., D]."""
+  config = module.config
+  table = module.param(
+    "embedding",
+    nn.with_logical_partitioning(
+      nn.initializers.normal(config.position_scale),
+      (None, "table"),  # small: not cut
+    ),
+    (count, config.width),
+  )
+  return jnp.take(table, indices, axis=0).astype(config.compute_dtype)
 
 
 def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
