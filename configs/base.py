@@ -98,7 +98,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.dtype = "bfloat16"  # of matmuls; parameters, softmaxes and losses are float32
   model.remat = "none"  # recompute activations: "none", "dots" or "full"
   model.scan_layers = True  # compile one layer once; False unrolls
-  model.query_chunk = 256  # cross-attention queries at a time
+  model.key_block = 512  # memory keys that cross-attention looks at at a time
 
   # ---- loss
   config.loss = loss = ml_collections.ConfigDict()

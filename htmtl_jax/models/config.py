@@ -43,7 +43,7 @@ class ModelConfig:
   dtype: str = "bfloat16"
   remat: str = "none"
   scan_layers: bool = True
-  query_chunk: int = 256
+  key_block: int = 512
 
   def __post_init__(self):
     for name in (
@@ -52,7 +52,7 @@ class ModelConfig:
       "mlp_width",
       "decoder_layers",
       "max_positions",
-      "query_chunk",
+      "key_block",
     ):
       if getattr(self, name) < 1:
         raise UserError(f"config.model.{name}: {getattr(self, name)} must be at least 1")

@@ -48,7 +48,7 @@ class Generator(nn.Module):
       states, contexts: [B, T, D].
       embedding: [V, D].
       targets: [B, T] int32.
-      copy_mass, token_mass: [B, T], see `DecoderOutput`.
+      copy_mass, token_mass: [B, T], see `Scores`.
 
     Returns:
       (log_prob [B, T], mean_log_prob [B, T] of the vocabulary softmax over real ids, for

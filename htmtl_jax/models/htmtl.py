@@ -104,8 +104,8 @@ class Htmtl(nn.Module):
       decoded.contexts,
       self.embedding,
       targets.ids,
-      decoded.copy_mass,
-      decoded.token_mass,
+      decoded.scores.copy_mass,
+      decoded.scores.token_mass,
     )
     return ModelOutput(
       encoded=encoded,
@@ -113,7 +113,7 @@ class Htmtl(nn.Module):
       smooth_log_probs=smooth,
       gate=gate,
       states=decoded.states,
-      unit_scores=segment_scores(decoded.unit_attention, encoded, batch),
+      unit_scores=segment_scores(decoded.scores.unit_attention, encoded, batch),
     )
 
   # ---------------------------------------------------------------- step by step

@@ -39,8 +39,8 @@ class Dense(nn.Module):
   contract: int = 1
 
   @nn.compact
-  def __call__(self, x):
-    """[..., contracted] -> [..., features]."""
+  def __call__(self, x, transposed: bool = False):
+    """[..., contracted] -> [..., features], or [features, ...] if `transposed`."""
     inputs = x.shape[x.ndim - self.contract :]
     # LeCun normal: variance one over the number of inputs.
     init = nn.initializers.variance_scaling(
@@ -54,8 +54,11 @@ class Dense(nn.Module):
       "kernel", nn.with_logical_partitioning(init, self.axes), (*inputs, *self.features)
     )
     dtype = self.config.compute_dtype
-    contracted = (tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract)))
-    return jax.lax.dot_general(x.astype(dtype), kernel.astype(dtype), (contracted, ((), ())))
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
+    if transposed:
+      return jax.lax.dot_general(kernel, x, ((first, last), ((), ())))
+    return jax.lax.dot_general(x, kernel, ((last, first), ((), ())))
 
 
 def dense(features, axes, config: ModelConfig, *, contract=1, name=None) -> Dense:
