@@ -33,7 +33,7 @@ class SelfAttention(nn.Module):
   def __call__(self, x, positions, mask, deterministic):
     """x: [B, T, D]; positions: [B, T]; mask: [B, T, T] bool."""
     query, key, value = self._project(x, positions)
-    h = attend(query, key, value, mask=mask)
+    h = attend(query, key, value, mask)
     return x + self.drop(self.out(h), deterministic=deterministic)
 
   def step(self, x, position, layer, keys, values):
@@ -52,7 +52,7 @@ class SelfAttention(nn.Module):
     own_values = jax.lax.dynamic_index_in_dim(values, layer, keepdims=False)
     seen = jnp.arange(keys.shape[3]) <= position
     mask = jnp.broadcast_to(seen, (*x.shape[:2], 1, keys.shape[3]))
-    h = attend(query[:, :, None], own_keys, own_values, mask=mask)[:, :, 0]
+    h = attend(query[:, :, None], own_keys, own_values, mask)[:, :, 0]
     return x + self.out(h), keys, values
 
   def _project(self, x, positions):

@@ -77,9 +77,36 @@ class RMSNorm(nn.Module):
     scale = self.param(
       "scale", nn.with_logical_partitioning(nn.initializers.ones, ("embed",)), (x.shape[-1],)
     )
-    x32 = x.astype(jnp.float32)
-    x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + 1e-6)
-    return (x32 * scale).astype(self.config.compute_dtype)
+    return rms_norm(x, scale).astype(self.config.compute_dtype)
+
+
+@jax.custom_vjp
+def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
+  """x / rms(x) * scale over the last axis: [..., D], [D] -> [..., D] float32.
+
+  Its own gradient, so that x is all that is kept for the backward pass. Left to itself
+  every norm would keep three float32 arrays of its size.
+  """
+  return _normalised(x)[0] * scale
+
+
+def _normalised(x):
+  """(x / rms, 1 / rms), float32."""
+  x = x.astype(jnp.float32)
+  inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+  return x * inverse, inverse
+
+
+def _rms_norm_backward(residuals, gradient):
+  x, scale = residuals
+  unit, inverse = _normalised(x)
+  d_scale = (gradient * unit).sum(tuple(range(x.ndim - 1)))
+  d_unit = gradient * scale
+  d_x = inverse * (d_unit - unit * jnp.mean(d_unit * unit, axis=-1, keepdims=True))
+  return d_x.astype(x.dtype), d_scale
+
+
+rms_norm.defvjp(lambda x, scale: (rms_norm(x, scale), (x, scale)), _rms_norm_backward)
 
 
 class Mlp(nn.Module):
@@ -91,9 +118,27 @@ class Mlp(nn.Module):
   def __call__(self, x, deterministic):
     config = self.config
     h = RMSNorm(config, name="norm")(x)
-    h = nn.gelu(dense(config.mlp_width, ("embed", "mlp"), config, name="wide")(h))
+    h = gelu(dense(config.mlp_width, ("embed", "mlp"), config, name="wide")(h))
     h = dense(config.width, ("mlp", "embed"), config, name="narrow")(h)
     return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+
+
+@jax.custom_vjp
+def gelu(x: jax.Array) -> jax.Array:
+  """x Phi(x) in its tanh form (Hendrycks & Gimpel 2016), keeping x alone for the backward pass."""
+  return nn.gelu(x)
+
+
+def _gelu_backward(x, gradient):
+  z = x.astype(jnp.float32)
+  slope = (2 / np.pi) ** 0.5
+  tanh = jnp.tanh(slope * (z + 0.044715 * z**3))
+  inner = slope * (1 + 3 * 0.044715 * z**2)
+  derivative = 0.5 * (1 + tanh) + 0.5 * z * (1 - tanh**2) * inner
+  return ((gradient.astype(jnp.float32) * derivative).astype(x.dtype),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 class PositionEmbedding(nn.Module):
