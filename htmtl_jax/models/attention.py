@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.layers import RMSNorm, dense, rotate
 from htmtl_jax.models.rows import NEGATIVE
 
@@ -100,7 +101,7 @@ class RowAttention(nn.Module):
       query, key = rotate(query, positions), rotate(key, positions)
     h = self.attend(query, key, value, mask)
     h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
-    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+    return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
   def attend(self, query, key, value, mask):
     """All [B, r, w, H, E]: a row's queries look at the keys of the same row."""
@@ -128,7 +129,7 @@ class SegmentAttention(nn.Module):
     mask = jnp.broadcast_to(memory_mask[:, None, :], (x.shape[0], x.shape[1], memory.shape[1]))
     h = attend(query, key, value, mask)
     h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
-    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+    return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
 
 class AttentionPool(nn.Module):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from htmtl_jax.models.attention import attend
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.layers import Mlp, RMSNorm, dense, rotate
 from htmtl_jax.models.memory_attention import Blocks, attend_to_memory, attend_with_scores
 from htmtl_jax.models.rows import EXACT
@@ -28,7 +29,7 @@ class SelfAttention(nn.Module):
       (3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config
     )
     self.out = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2)
-    self.drop = nn.Dropout(config.dropout)
+    self.drop = Dropout(config.dropout)
 
   def __call__(self, x, positions, mask, deterministic):
     """x: [B, T, D]; positions: [B, T]; mask: [B, T, T] bool."""
@@ -73,7 +74,7 @@ class CrossAttention(nn.Module):
       (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config
     )
     self.out = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2)
-    self.drop = nn.Dropout(config.dropout)
+    self.drop = Dropout(config.dropout)
 
   def __call__(self, x, keys_values, bias, level_weights, deterministic):
     """The plain layer: [B, T, D] -> [B, T, D].

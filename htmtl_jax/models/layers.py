@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.dropout import Dropout
 
 # Where the steps of `LengthEmbedding` begin: 1, 2, ..., 8, 10, 11, 13, 16, 19, ... 2048.
 _LENGTH_STEPS = np.array([*range(1, 9), *np.round(8 * 2 ** (np.arange(1, 33) / 4))], np.int32)
@@ -120,7 +121,7 @@ class Mlp(nn.Module):
     h = RMSNorm(config, name="norm")(x)
     h = gelu(dense(config.mlp_width, ("embed", "mlp"), config, name="wide")(h))
     h = dense(config.width, ("mlp", "embed"), config, name="narrow")(h)
-    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+    return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
 
 @jax.custom_vjp
