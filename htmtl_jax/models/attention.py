@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.layers import RMSNorm, dense, rotate
+from htmtl_jax.models.memory_attention import Blocks, attend_to_memory
 from htmtl_jax.models.rows import NEGATIVE
 
 
@@ -124,10 +125,16 @@ class SegmentAttention(nn.Module):
     h = RMSNorm(config, name="norm")(x)
     memory = RMSNorm(config, name="memory_norm")(memory)
     query = dense(heads, axes, config, name="query")(h)
-    key = dense(heads, axes, config, name="key")(memory)
-    value = dense(heads, axes, config, name="value")(memory)
-    mask = jnp.broadcast_to(memory_mask[:, None, :], (x.shape[0], x.shape[1], memory.shape[1]))
-    h = attend(query, key, value, mask)
+    # In blocks of keys, so that memory stays linear where a document has thousands of segments.
+    blocks = Blocks.cover(memory.shape[1], config.key_block)
+    padding = blocks.length - memory.shape[1]
+    memory = jnp.pad(memory, [(0, 0), (0, padding), (0, 0)])
+    bias = jnp.where(jnp.pad(memory_mask, [(0, 0), (0, padding)]), 0.0, NEGATIVE)[:, None]
+    project = lambda name: jnp.moveaxis(
+      dense(heads, axes, config, name=name)(memory, transposed=True), -2, 0
+    )  # [B, H, E, k]
+    same_for_all = jnp.ones((*x.shape[:2], 1), jnp.float32)
+    h = attend_to_memory(blocks, query, project("key"), project("value"), bias, same_for_all)
     h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 

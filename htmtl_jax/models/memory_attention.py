@@ -1,4 +1,4 @@
-"""Cross-attention over the decoder's memory, block by block of its keys.
+"""Cross-attention over a long memory, block by block of its keys.
 
 Scores of T queries by M keys for every head would be the largest arrays of the whole
 model: 1,216 targets over a paper of 16k tokens are 0.7 GB in float32 at 8 heads. So keys
@@ -9,7 +9,8 @@ Dao et al. 2022). Cost and results are those of plain attention; no [H, T, M] ar
 Keys and values come transposed, [B, H, E, M]: so the projection writes them, both products
 of a block are plain matmuls, and no copy of them is ever turned around.
 
-The bias of a key depends on the level of the query alone ([B, 3, M], see `memory.py`).
+The bias of a key depends on the level of the query alone ([B, 3, M], see `memory.py`); where
+queries have no levels there is one kind of them, and 1 in place of 3.
 `attend_with_scores` also returns what the attention says; the last decoder layer needs it.
 """
 
