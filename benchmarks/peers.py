@@ -73,12 +73,16 @@ def make_peer(
 def padded_length(name: str, length: int) -> int:
   """The token slots that a peer's encoder computes on, for a document of `length` tokens."""
   block = {
-    "led": min(LED_WINDOW, length),
+    "led": _led_window(length),
     "longt5": LONGT5_RADIUS + 1,
     "pegasus_x": PEGASUS_X_BLOCK,
     "bigbird": BIGBIRD_BLOCK,
   }[name]
   return -(-length // block) * block
+
+
+def _led_window(length: int) -> int:
+  return min(LED_WINDOW, length - length % 2)
 
 
 def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
@@ -122,7 +126,7 @@ def _config(name: str, size: Size, length: int, target_tokens: int):
     activation_dropout=0.0,
   )
   if name == "led":
-    window = min(LED_WINDOW, length)
+    window = _led_window(length)
     config = transformers.LEDConfig(
       **dict(bart, encoder_ffn_dim=mlp - 3 * width // 2),
       attention_window=window,

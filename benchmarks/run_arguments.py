@@ -103,31 +103,27 @@ def _peers_installed() -> bool:
 
 def plan(arguments: argparse.Namespace) -> list[dict]:
   """The requests in the order they are measured in: by round, task, length, system."""
+  shared = {
+    name: getattr(arguments, name)
+    for name in ("size", "dtype", "target_tokens", "decode_tokens", "beam_size", "seed", "threads")
+  }
+  # The processes that measure may have another working directory.
+  absolute = lambda path: os.path.abspath(os.path.expanduser(path)) if path else ""
+  shared["prepared"] = absolute(arguments.prepared)
+  by_task = {
+    "train": (arguments.lengths, arguments.repeats, SYSTEMS),
+    "decode": (arguments.decode_lengths, arguments.decode_repeats, DECODING_SYSTEMS),
+  }
   requests = []
   for _ in range(arguments.rounds):
     for task in arguments.tasks:
-      training = task == "train"
-      for length in arguments.lengths if training else arguments.decode_lengths:
+      lengths, repeats, systems = by_task[task]
+      for length in lengths:
         for system in arguments.systems:
-          if training or system in DECODING_SYSTEMS:
-            requests.append(
-              {
-                "system": system,
-                "task": task,
-                "length": length,
-                "repeats": arguments.repeats if training else arguments.decode_repeats,
-                "profile": _profile_folder(arguments.profile, task, length, system),
-                **{
-                  name: getattr(arguments, name)
-                  for name in (
-                    "size", "dtype", "target_tokens", "decode_tokens", "beam_size", "seed",
-                    "threads", "prepared",
-                  )
-                },
-              }
-            )  # fmt: skip
+          if system not in systems:
+            continue
+          name = f"{task}-{length}-{system}"
+          profile = os.path.join(absolute(arguments.profile), name) if arguments.profile else ""
+          own = {"system": system, "task": task, "length": length, "repeats": repeats}
+          requests.append({**own, "profile": profile, **shared})
   return requests
-
-
-def _profile_folder(profile: str, task: str, length: int, system: str) -> str:
-  return os.path.join(profile, f"{task}-{length}-{system}") if profile else ""

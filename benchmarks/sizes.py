@@ -43,6 +43,7 @@ HTMTL_SPLITS = {
     top_down_layers=1,
     decoder_layers=1,
     max_positions=8,
+    scan_layers=False,  # nothing to gain at one layer, and it traces twice
   ),
   "small": dict(
     mlp_width=512,
