@@ -81,11 +81,12 @@ class Computation:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """Attributes: computations by name, the entry's name, devices it runs on."""
+  """Attributes: computations by name, the entry's name, devices it runs on, the first line."""
 
   computations: dict[str, Computation]
   entry: str
   num_devices: int
+  header: str
 
 
 def parse_program(text: str) -> Program:
@@ -118,7 +119,7 @@ def parse_program(text: str) -> Program:
   for pattern in (_PARTITIONS, _REPLICAS):
     found = pattern.search(header)
     devices *= int(found.group(1)) if found else 1
-  return Program(computations, entry, devices)
+  return Program(computations, entry, devices, header)
 
 
 def _parse_instruction(name: str, text: str) -> Instruction:
