@@ -55,9 +55,10 @@ def make_train_step(
       deterministic=model.config.dropout == 0,
       rngs={"dropout": key},
     )
-    terms = loss_terms(output, batch, bucket, loss_config, model.config.copy)
-    terms = normalise_terms(terms, weights)
-    return total_loss(terms, loss_config, step), terms
+    with jax.named_scope("losses"):
+      terms = loss_terms(output, batch, bucket, loss_config, model.config.copy)
+      terms = normalise_terms(terms, weights)
+      return total_loss(terms, loss_config, step), terms
 
   def step(state: TrainState, batch: Batch):
     weights = count_weights(batch)
@@ -80,17 +81,18 @@ def make_train_step(
       zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
       ((loss, terms), gradients), _ = jax.lax.scan(body, zeros, (pieces, jnp.arange(accumulate)))
 
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = {
-      "loss": loss,
-      **terms,
-      "gradient_norm": optax.global_norm(gradients),
-      "parameter_norm": optax.global_norm(params),
-      "update_norm": optax.global_norm(updates),
-      "input_tokens": batch.tokens.mask.sum().astype(jnp.float32),
-      "target_tokens": batch.targets.mask.sum().astype(jnp.float32),
-    }
+    with jax.named_scope("optimizer"):
+      updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+      params = optax.apply_updates(state.params, updates)
+      metrics = {
+        "loss": loss,
+        **terms,
+        "gradient_norm": optax.global_norm(gradients),
+        "parameter_norm": optax.global_norm(params),
+        "update_norm": optax.global_norm(updates),
+        "input_tokens": batch.tokens.mask.sum().astype(jnp.float32),
+        "target_tokens": batch.targets.mask.sum().astype(jnp.float32),
+      }
     return TrainState(state.step + 1, params, opt_state), metrics
 
   compiled = jax.jit(step, out_shardings=(shardings, replicated(mesh)), donate_argnums=0)
