@@ -46,21 +46,23 @@ HTMTL_SPLITS = {
     scan_layers=False,  # nothing to gain at one layer, and it traces twice
   ),
   "small": dict(
-    mlp_width=512,
+    mlp_width=1024,
     token_layers=1,
     paragraph_layers=1,
-    section_layers=1,
+    section_layers=0,
     document_layers=0,
     top_down_layers=1,
+    top_down_mlps="none",
     decoder_layers=2,
   ),
   "base": dict(
     mlp_width=2048,
     token_layers=2,
-    paragraph_layers=1,
+    paragraph_layers=2,
     section_layers=1,
-    document_layers=0,
+    document_layers=1,
     top_down_layers=1,
+    top_down_mlps="none",
     decoder_layers=4,
   ),
 }
