@@ -97,31 +97,32 @@ def prepare(request: Request) -> PreparedSystem:
   loss = get_frozen(config.loss, LossConfig, "loss")
   init, shardings, abstract = make_state(model, optimizer, batch, bucket.units, mesh, request.seed)
 
+  step = make_train_step(
+    model,
+    optimizer,
+    loss,
+    bucket,
+    mesh,
+    shardings,
+    seed=request.seed,
+    hide_length=config.train.hide_length,
+  )
   if request.task == "train":
-    run = _train_runner(
-      make_train_step(
-        model, optimizer, loss, bucket, mesh, shardings,
-        seed=request.seed, hide_length=config.train.hide_length,
-      ),
-      init(),
-      batch,
-    )  # fmt: skip
+    run = _train_runner(step, init(), batch)
   else:
     run = _decode_runner(request, model, loss, mesh, init().params, batch)
 
   def count_flops():
     if request.task != "train":
       return None, None
-    plain = Htmtl(dataclasses.replace(model.config, remat="none"), vocabulary)
+    filled, shapes = _without_padding(document, bucket)
 
-    def count(bucket, batch):
-      step = make_train_step(
-        plain, optimizer, loss, bucket, mesh, shardings, seed=0, hide_length=0.5
-      )
-      with jax.set_mesh(mesh), nn.logical_axis_rules(LOGICAL_RULES):
-        return count_matmul_flops(step.__wrapped__, abstract, batch)
+    def forward(params, batch):
+      return model.apply({"params": params}, batch, filled.units).log_probs
 
-    return count(bucket, batch), count(*_without_padding(document, bucket))
+    with jax.set_mesh(mesh), nn.logical_axis_rules(LOGICAL_RULES):
+      traced = count_matmul_flops(step.__wrapped__, abstract, batch)
+      return traced, 3 * count_matmul_flops(forward, abstract.params, shapes)
 
   return PreparedSystem(
     run,

@@ -50,10 +50,8 @@ def prepare(request: Request) -> PreparedSystem:
   def count_flops():
     if not training:
       return None, None
-    with FlopCounterMode(display=False) as counter:
-      run()
-    flops = counter.get_total_flops()
-    return flops, flops * request.length // slots
+    forward = _count_flops(lambda: peer.model(**inputs, labels=labels, use_cache=False))
+    return _count_flops(run), 3 * forward * request.length // slots
 
   slots = padded_length(request.system, request.length)
   total, without = count_parameters(peer.model)
@@ -82,6 +80,13 @@ def prepare(request: Request) -> PreparedSystem:
     reset_peak=torch.cuda.reset_peak_memory_stats if on_gpu else lambda: None,
     peak_bytes=torch.cuda.max_memory_allocated if on_gpu else lambda: None,
   )
+
+
+def _count_flops(function) -> int:
+  """FLOPs of the matmuls of one call."""
+  with FlopCounterMode(display=False) as counter:
+    function()
+  return counter.get_total_flops()
 
 
 def _train_runner(peer: Peer, inputs: dict, labels, precision, device: str):

@@ -49,8 +49,9 @@ class PreparedSystem:
       it, such as the loss.
     warm_up: what comes before the timings: compiles, fills caches.
     facts: what the row says of the system.
-    count_flops: () -> (FLOPs of the matmuls of one `run`, those that a document without
-      any padding would need); None where they cannot be counted.
+    count_flops: () -> (FLOPs of the matmuls of one `run`, useful ones: three times those of
+      the forward pass over a document without any padding, as training counts them);
+      None where they are not counted.
     reset_peak, peak_bytes: of the device's memory; `peak_bytes` gives None where the
       memory is the process's own.
     trace: (folder) -> None, profiles one `run`; None where there is no profiler.

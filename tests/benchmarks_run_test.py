@@ -248,7 +248,7 @@ class RunTest(parameterized.TestCase):
       self.assertAlmostEqual(row["real_tokens_per_second"], 512 / row["median_seconds"])
       self.assertTrue(np.isfinite(row["loss"]))
       self.assertGreater(row["flops"], 6 * 0.3 * row["non_embedding_parameters"] * 512)
-      self.assertLessEqual(row["useful_flops"], row["flops"])
+      self.assertBetween(row["useful_flops"] / row["flops"], 0.1, 1.1)
       self.assertGreater(row["share_of_matmul_rate"], 0.0)
     self.assertEqual(record["warnings"], [])
     self.assertLen(record["ratios"], len(systems) - 1)
