@@ -159,9 +159,8 @@ def _compile(args) -> None:
   compiled = step.lowered.compile()
   memory = compiled.memory_analysis()
   names = ("argument", "output", "alias", "temp", "generated_code")
-  write(
-    "memory.json", json.dumps({n: getattr(memory, f"{n}_size_in_bytes") for n in names})
-  )
+  sizes = {name: getattr(memory, f"{name}_size_in_bytes") for name in names}
+  write("memory.json", json.dumps(sizes | {"peak": memory.peak_memory_in_bytes}))
   write("program.txt", compiled.as_text())
 
 

@@ -5,16 +5,17 @@ runs, and every number is kept by instruction, so that it can be asked where it 
 """
 
 import collections
-from collections.abc import Callable
 import dataclasses
 import re
 
 from htmtl_jax.compiled.collectives import collective_cost
 from htmtl_jax.compiled.loops import trip_count
 from htmtl_jax.compiled.matmuls import custom_call_target, matmul_flops, passes
+from htmtl_jax.compiled.origins import origin
 from htmtl_jax.compiled.text import Computation, Instruction, Program, parse_program
 from htmtl_jax.compiled.traffic import Traffic, traffic
 
+_NO_ESTIMATE = 2**62
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
@@ -114,7 +115,12 @@ def program_costs(text: str) -> ProgramCosts:
   Raises:
     ValueError: if it is not the text of a compiled program.
   """
-  return _Counter(parse_program(text)).count()
+  return count_costs(parse_program(text))
+
+
+def count_costs(program: Program) -> ProgramCosts:
+  """The same for a program that has been read."""
+  return _Counter(program).count()
 
 
 class _Counter:
@@ -131,7 +137,7 @@ class _Counter:
   def _walk(self, computation: Computation, times: int, op_name: str) -> None:
     """Adds the instructions of a computation that runs so many times."""
     for instruction in computation.instructions.values():
-      name = attributed(computation, instruction) or op_name
+      name = origin(self._program, computation, instruction) or op_name
       if instruction.opcode == "while":
         count = trip_count(self._program, computation, instruction)
         if count is None:
@@ -174,6 +180,7 @@ class _Counter:
     if not (moved.total or matmuls or collective):
       return
     cycles = _CYCLES.search(instruction.attributes)
+    cycles = int(cycles.group(1)) if cycles else 0
     self._costs.append(
       Cost(
         name=instruction.name,
@@ -187,7 +194,7 @@ class _Counter:
         collective=collective.kind if collective else "",
         payload=collective.payload * times if collective else 0,
         sent=collective.sent * times if collective else 0,
-        cycles=int(cycles.group(1)) * times if cycles else 0,
+        cycles=cycles * times if cycles < _NO_ESTIMATE else 0,
       )
     )
 
@@ -222,38 +229,3 @@ def _describe(computation: Computation, instruction: Instruction) -> str:
   ]
   result = ", ".join(map(str, instruction.arrays))
   return f"{result} <- {', '.join(operands)}"
-
-
-# ------------------------------------------------------------------ where it comes from
-
-
-def attributed(computation: Computation, instruction: Instruction) -> str:
-  """The op_name of an instruction, or that of the nearest one it works for.
-
-  Copies between memories carry none. One that brings a value into the core's memory works
-  for its reader, one that puts it away for its writer.
-  """
-  if instruction.op_name:
-    return instruction.op_name
-  forward = lambda i: computation.users[i.name]
-  backward = lambda i: [computation.instructions[name] for name in i.operands]
-  directions = [forward, backward]
-  if instruction.opcode == "copy-start" and instruction.arrays[0].in_main_memory:
-    directions.reverse()
-  for direction in directions:
-    found = _nearest(instruction, direction)
-    if found:
-      return found
-  return ""
-
-
-def _nearest(instruction: Instruction, direction: Callable, depth: int = 6) -> str:
-  layer = [instruction]
-  for _ in range(depth):
-    layer = [
-      other for i in layer for other in direction(i) if other.opcode not in ("tuple", "while")
-    ][:32]
-    for other in layer:
-      if other.op_name and other.opcode != "parameter":
-        return other.op_name
-  return ""
