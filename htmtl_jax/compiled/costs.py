@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import re
 
-from htmtl_jax.compiled.collectives import collective_cost
+from htmtl_jax.compiled.collectives import Collective, collectives
 from htmtl_jax.compiled.loops import trip_count
 from htmtl_jax.compiled.matmuls import custom_call_target, matmul_flops, passes
 from htmtl_jax.compiled.origins import origin
@@ -45,9 +45,7 @@ class Cost:
     times: how often it runs.
     read, written: bytes of main memory.
     matmuls: those inside of it.
-    collective: kind of a collective, "" for others.
-    payload: bytes of the arrays that a collective works on, on one device.
-    sent: bytes one device sends for it, on a ring.
+    collectives: those that it is or has fused into it.
     cycles: the compiler's estimate; 0 where it gives none.
   """
 
@@ -59,9 +57,7 @@ class Cost:
   read: int
   written: int
   matmuls: tuple[Matmul, ...]
-  collective: str
-  payload: int
-  sent: int
+  collectives: tuple[Collective, ...]
   cycles: int
 
   @property
@@ -100,13 +96,13 @@ class ProgramCosts:
     """Payload bytes on one device by kind of collective."""
     total = collections.Counter()
     for cost in self.costs:
-      if cost.collective:
-        total[cost.collective] += cost.payload
+      for collective in cost.collectives:
+        total[collective.kind] += collective.payload
     return dict(sorted(total.items()))
 
   def sent_bytes(self) -> int:
     """Bytes that one device sends."""
-    return sum(c.sent for c in self.costs)
+    return sum(collective.sent for c in self.costs for collective in c.collectives)
 
 
 def program_costs(text: str) -> ProgramCosts:
@@ -173,11 +169,14 @@ class _Counter:
     try:
       moved = traffic(self._program, computation, instruction)
       matmuls = tuple(self._matmuls(computation, instruction, times, op_name))
-      collective = collective_cost(self._program, computation, instruction)
+      exchanged = tuple(
+        Collective(c.kind, c.payload * times, c.sent * times)
+        for c in collectives(self._program, computation, instruction)
+      )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
       self._not_counted.append(f"{instruction.name} ({instruction.opcode}): {error!r}")
-      moved, matmuls, collective = Traffic(), (), None
-    if not (moved.total or matmuls or collective):
+      moved, matmuls, exchanged = Traffic(), (), ()
+    if not (moved.total or matmuls or exchanged):
       return
     cycles = _CYCLES.search(instruction.attributes)
     cycles = int(cycles.group(1)) if cycles else 0
@@ -191,9 +190,7 @@ class _Counter:
         read=moved.read * times,
         written=moved.written * times,
         matmuls=matmuls,
-        collective=collective.kind if collective else "",
-        payload=collective.payload * times if collective else 0,
-        sent=collective.sent * times if collective else 0,
+        collectives=exchanged,
         cycles=cycles * times if cycles < _NO_ESTIMATE else 0,
       )
     )
@@ -209,15 +206,10 @@ class _Counter:
     flops = matmul_flops(computation, instruction)
     if flops is None:
       target = custom_call_target(instruction)
-      if target and not instruction.arrays[0].bytes == 0 and not _is_helper(target):
-        self._not_counted.append(f"{instruction.name}: FLOPs of custom call {target} unknown")
+      self._not_counted.append(f"{instruction.name}: FLOPs of custom call {target} unknown")
     elif flops:
       flops *= times
       yield Matmul(op_name, flops, flops * passes(instruction))
-
-
-def _is_helper(target: str) -> bool:
-  return not target.startswith("__") and "tpu_custom_call" not in target
 
 
 def _describe(computation: Computation, instruction: Instruction) -> str:

@@ -14,6 +14,7 @@ from htmtl_jax.compiled.text import Computation, Instruction
 
 _PASSES = {"highest": 6, "high": 3}  # bfloat16 products that stand in for a float32 one on a TPU
 _LIBRARY = ("__cublas$gemm", "__cublas$lt$matmul", "__onednn$matmul")
+_KERNELS = ("tpu_custom_call", "mosaic", "triton", "__cudnn", "__cublas", "__onednn")
 
 
 def matmul_flops(computation: Computation, instruction: Instruction) -> int | None:
@@ -32,7 +33,8 @@ def matmul_flops(computation: Computation, instruction: Instruction) -> int | No
         return None
       contracted = _numbers(found.group(1).replace('"', ""))
       return 2 * instruction.arrays[0].elements * _product(operand(0).shape, contracted)
-    return estimated(instruction).get("flops")
+    if any(name in target for name in _KERNELS):
+      return estimated(instruction).get("flops")
   return 0
 
 
