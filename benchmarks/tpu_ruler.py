@@ -17,12 +17,16 @@ import pathlib
 import sys
 from typing import Any
 
+from benchmarks.tpu_floor import Floor, floors
 from benchmarks.tpu_program import CompiledProgram, Sizes, compile_program, libtpu_version
 from benchmarks.tpu_ruler_tables import breakdown_table, ruler_table
 from htmtl_jax.compiled.costs import count_costs
 from htmtl_jax.compiled.memory import memory_use
 from htmtl_jax.compiled.text import parse_program
+from htmtl_jax.config import get_frozen, load_config
 from htmtl_jax.errors import UserError
+from htmtl_jax.layout import LayoutConfig, make_bucket
+from htmtl_jax.models.config import ModelConfig
 
 RESULTS = pathlib.Path(__file__).with_name("tpu_ruler.json")
 TOPOLOGIES = ("v5e", "v6e")
@@ -78,6 +82,19 @@ def measure(topology: str, sizes: Sizes, to_the_end: bool = False) -> Measured:
   return Measured(numbers, program)
 
 
+def floors_of(sizes: Sizes, parameters: int) -> list[Floor]:
+  """What the parts of a row have to cost at least."""
+  config = load_config(sizes.config, sizes.overrides)
+  layout = get_frozen(config.layout, LayoutConfig, "layout")
+  return floors(
+    get_frozen(config.model, ModelConfig, "model"),
+    make_bucket(layout, sizes.token_rows, sizes.target_tokens),
+    sizes.documents,
+    config.tokenizer.vocab_size,
+    parameters,
+  )
+
+
 def find_worse(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
   """A line for each guarded number that grew by more than the tolerance."""
   return [
@@ -103,7 +120,13 @@ def _allocated(memory: dict[str, int] | None) -> int | None:
   """What the compiler allocates; outputs written over inputs count once."""
   if memory is None:
     return None
-  return memory["argument"] + memory["output"] - memory["alias"] + memory["temp"] + memory["generated_code"]
+  return (
+    memory["argument"]
+    + memory["output"]
+    - memory["alias"]
+    + memory["temp"]
+    + memory["generated_code"]
+  )
 
 
 def _rounded(value: float) -> float:
@@ -160,7 +183,8 @@ def _run(args) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(measured.program.text, encoding="utf-8")
       if args.breakdown:
-        print(breakdown_table(key, measured.program, args.depth, args.top))
+        least = floors_of(sizes, measured.numbers["parameters"])
+        print(breakdown_table(key, measured.program, least, args.depth, args.top))
   print(ruler_table(rows))
   if RESULTS.exists() and not (args.override or args.documents):
     old = read_results()["rows"]

@@ -1,8 +1,10 @@
 """The TPU ruler's tables, in Markdown where they go into docs."""
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.tpu_floor import OTHERS, Floor, part_with_floor
 from benchmarks.tpu_program import CompiledProgram
 from htmtl_jax.compiled.costs import ProgramCosts, count_costs
 from htmtl_jax.compiled.memory import MemoryUse, memory_use
@@ -48,7 +50,9 @@ def ruler_table(rows: dict[str, dict[str, Any]]) -> str:
   return _table(header, lines)
 
 
-def breakdown_table(name: str, program: CompiledProgram, depth: int, top: int) -> str:
+def breakdown_table(
+  name: str, program: CompiledProgram, floors: Sequence[Floor], depth: int, top: int
+) -> str:
   """Where a row's FLOPs, bytes and memory come from."""
   parsed = parse_program(program.text)
   costs, memory = count_costs(parsed), memory_use(parsed)
@@ -56,6 +60,8 @@ def breakdown_table(name: str, program: CompiledProgram, depth: int, top: int) -
   sections = [
     f"## {name}: {costs.flops / 1e12:.3f} TFLOP, {costs.bytes_accessed / 1e9:.2f} GB, "
     f"{program.facts['documents']} documents of {tokens // program.facts['documents']:,} tokens",
+    "Against the floor (benchmarks/tpu_floor.py):",
+    floor_table(costs, floors, tokens),
     "By part; B/token is bytes a source token:",
     _parts(costs, tokens, depth),
     f"The {top} instructions that move the most, all runs together (@1 is the core's own memory):",
@@ -67,6 +73,49 @@ def breakdown_table(name: str, program: CompiledProgram, depth: int, top: int) -
   if costs.not_counted:
     sections.append("Not counted:\n" + "\n".join(f"- {line}" for line in costs.not_counted))
   return "\n\n".join(sections) + "\n"
+
+
+def floor_table(costs: ProgramCosts, floors: Sequence[Floor], tokens: int) -> str:
+  """What each part has to cost and what it does cost, the one furthest above first."""
+  flops, moved = collections.Counter(), collections.Counter()
+  for name, part in by_part(costs, depth=9).items():
+    flops[part_with_floor(floors, name)] += part.flops
+    moved[part_with_floor(floors, name)] += part.bytes
+  lines = []
+  parts = [*floors, Floor(OTHERS, (), 0, 0, "")]
+  for part in sorted(parts, key=lambda part: part.bytes - moved[part.name]):
+    lines.append(
+      (
+        part.name,
+        f"{part.flops / 1e9:,.1f}",
+        f"{flops[part.name] / 1e9:,.1f}",
+        f"{part.flops / tokens / 1e6:,.2f}",
+        f"{part.bytes / 1e6:,.0f}",
+        f"{moved[part.name] / 1e6:,.0f}",
+        f"{(moved[part.name] - part.bytes) / 1e6:,.0f}",
+        f"{part.bytes / tokens / 1e3:,.1f}",
+        part.formula,
+      )
+    )
+  total = Floor("all", (), sum(f.flops for f in floors), sum(f.bytes for f in floors), "")
+  lines.append(
+    (
+      "all",
+      f"{total.flops / 1e9:,.1f}",
+      f"{costs.flops / 1e9:,.1f}",
+      f"{total.flops / tokens / 1e6:,.2f}",
+      f"{total.bytes / 1e6:,.0f}",
+      f"{costs.bytes_accessed / 1e6:,.0f}",
+      f"{(costs.bytes_accessed - total.bytes) / 1e6:,.0f}",
+      f"{total.bytes / tokens / 1e3:,.1f}",
+      "",
+    )
+  )
+  header = (
+    "part", "floor GFLOP", "now", "floor MFLOP/token", "floor MB", "now MB", "above MB",
+    "floor kB/token", "floor of bytes without weights",
+  )  # fmt: skip
+  return _table(header, lines)
 
 
 def _parts(costs: ProgramCosts, tokens: int, depth: int) -> str:

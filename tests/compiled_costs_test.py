@@ -10,7 +10,8 @@ from absl.testing import absltest, parameterized
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec as P
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from htmtl_jax.compiled.costs import program_costs
 
@@ -99,7 +100,9 @@ class FlopsTest(parameterized.TestCase):
     self.assertEmpty(costs.not_counted)
 
   def test_a_loop_that_runs_until_something_happens_is_named(self):
-    loop = lambda x, n: lax.while_loop(lambda s: s[0] < n, lambda s: (s[0] + 1, s[1] @ s[1]), (0, x))
+    loop = lambda x, n: lax.while_loop(
+      lambda s: s[0] < n, lambda s: (s[0] + 1, s[1] @ s[1]), (0, x)
+    )
     costs = count(loop, MATRIX, jax.ShapeDtypeStruct((), jnp.int32))
     self.assertEqual(costs.flops, MATMUL)
     self.assertRegex(" ".join(costs.not_counted), "number of runs unknown")

@@ -41,7 +41,9 @@ def matmul_flops(computation: Computation, instruction: Instruction) -> int | No
 def passes(instruction: Instruction) -> int:
   """How many bfloat16 products a TPU makes of each product, by the precision asked for."""
   precision = instruction.attribute("operand_precision") or ""
-  return max((n for name, n in _PASSES.items() if name in precision.strip("{}").split(",")), default=1)
+  return max(
+    (n for name, n in _PASSES.items() if name in precision.strip("{}").split(",")), default=1
+  )
 
 
 def custom_call_target(instruction: Instruction) -> str:
@@ -66,7 +68,7 @@ def _convolution_flops(instruction: Instruction, lhs, rhs) -> int:
   batches = int(instruction.attribute("batch_group_count") or 1)
   result = instruction.arrays[0].shape
   places = 1
-  for i, (size, stride, low, lhs_dilate, rhs_dilate) in enumerate(window):
+  for i, (stride, low, lhs_dilate, rhs_dilate) in enumerate(window):
     axis = str(i)
     places *= _real_places(
       lhs[inputs.index(axis)],
@@ -82,14 +84,13 @@ def _convolution_flops(instruction: Instruction, lhs, rhs) -> int:
 
 
 def _window(instruction: Instruction, rank: int):
-  """(size, stride, low padding, input dilation, kernel dilation) of each spatial dimension."""
+  """(stride, low padding, input dilation, kernel dilation) of each spatial dimension."""
   text = instruction.attribute("window") or "{}"
   fields = dict(part.split("=") for part in text.strip("{}").split())
   split = lambda name, default: fields[name].split("x") if name in fields else [default] * rank
   return [
-    (int(size), int(stride), int(pad.split("_")[0]), int(lhs), int(rhs))
-    for size, stride, pad, lhs, rhs in zip(
-      split("size", "1"),
+    (int(stride), int(pad.split("_")[0]), int(lhs), int(rhs))
+    for stride, pad, lhs, rhs in zip(
       split("stride", "1"),
       split("pad", "0_0"),
       split("lhs_dilate", "1"),

@@ -157,7 +157,9 @@ class _Liveness:
       if opcode == "bitcast" or len(operands[0]) == len(instruction.arrays):
         return operands[0]
       # What an asynchronous operation gives in the end stands among what it started with.
-      made = [b for b in operands[0] if b is not None and sizes[b].shape == str(instruction.arrays[0])]
+      made = [
+        b for b in operands[0] if b is not None and sizes[b].shape == str(instruction.arrays[0])
+      ]
       return made[:1] or [None]
     shared = self._shared(computation, instruction)
     buffers = []
