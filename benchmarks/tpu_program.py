@@ -58,6 +58,18 @@ def libtpu_version() -> str | None:
   return found.version if found else None
 
 
+def compiler_environment() -> dict[str, str]:
+  """Environment of a process that compiles for TPUs, and otherwise runs on the CPU."""
+  from htmtl_jax.ahead_of_time import TPU_COMPILER_ENVIRONMENT
+
+  environment = os.environ | TPU_COMPILER_ENVIRONMENT | {"JAX_PLATFORMS": "cpu"}
+  environment.pop("XLA_FLAGS", None)  # of the tests, say: eight devices and no optimiser
+  environment["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(_ROOT), str(LIBTPU), os.environ.get("PYTHONPATH")])
+  )
+  return environment
+
+
 def compile_program(topology: str, sizes: Sizes, to_the_end: bool = False) -> CompiledProgram:
   """Compiles for a topology in a process of its own.
 
@@ -70,16 +82,10 @@ def compile_program(topology: str, sizes: Sizes, to_the_end: bool = False) -> Co
   Raises:
     UserError: if the program could not be compiled; the reason is the compiler's last line.
   """
-  from htmtl_jax.ahead_of_time import TPU_COMPILER_ENVIRONMENT
-
   with tempfile.TemporaryDirectory() as folder:
     dump = os.path.join(folder, "dump")
     os.mkdir(dump)
-    environment = os.environ | TPU_COMPILER_ENVIRONMENT | {"JAX_PLATFORMS": "cpu"}
-    environment.pop("XLA_FLAGS", None)  # of the tests: they have eight devices and no optimiser
-    environment["PYTHONPATH"] = os.pathsep.join(
-      filter(None, [str(_ROOT), str(LIBTPU), os.environ.get("PYTHONPATH")])
-    )
+    environment = compiler_environment()
     if not to_the_end:
       environment["LIBTPU_INIT_ARGS"] = f"--xla_jf_dump_to={dump} --xla_jf_dump_hlo_text=true"
     command = [
@@ -159,9 +165,8 @@ def _compile(args) -> None:
   compiled = step.lowered.compile()
   memory = compiled.memory_analysis()
   names = ("argument", "output", "alias", "temp", "generated_code")
-  write(
-    "memory.json", json.dumps({n: getattr(memory, f"{n}_size_in_bytes") for n in names})
-  )
+  sizes = {name: getattr(memory, f"{name}_size_in_bytes") for name in names}
+  write("memory.json", json.dumps(sizes | {"peak": memory.peak_memory_in_bytes}))
   write("program.txt", compiled.as_text())
 
 

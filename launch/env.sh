@@ -98,4 +98,9 @@ case "${HTMTL_EXTRAS:-}" in
 esac
 if [[ $# -gt 0 ]]; then
   install_once test playwright pytest pytest-xdist pypdf scikit-learn
+  # The TPU compiler, in a folder of its own: among the other packages JAX would look for a TPU
+  # whenever anything here is run, and complain. It exists for Linux on x86 only.
+  if ! (install_once libtpu --no-deps --upgrade --target .venv/libtpu libtpu); then
+    echo "env.sh: without libtpu the test that compiles for TPUs is skipped" >&2
+  fi
 fi

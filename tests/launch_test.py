@@ -216,7 +216,9 @@ class EnvironmentTest(parameterized.TestCase):
     fake.parent.mkdir(parents=True)
     fake.write_text(
       '#!/usr/bin/env bash\nif [[ "$2" == pip ]]; then\n'
-      '  echo "$*" >> pip.log\n  exit "${PIP_STATUS:-0}"\nfi\n'
+      '  echo "$*" >> pip.log\n'
+      '  if [[ "${PIP_FAILS:-none}" == "${*: -1}" ]]; then exit 1; fi\n'
+      '  exit "${PIP_STATUS:-0}"\nfi\n'
       'if [[ "$2" == *"(3, 12)"* ]]; then exit "${IS_312:-0}"; fi\n'
     )
     fake.chmod(0o755)
@@ -236,7 +238,7 @@ class EnvironmentTest(parameterized.TestCase):
 
   def test_extras_add_to_what_is_there(self):
     self.run_env()
-    self.assertLen(self.run_env("test")[2], 1)
+    self.assertLen(self.run_env("test")[2], 2)
     self.assertLen(self.run_env(HTMTL_EXTRAS="cuda13")[2], 1)
     for arguments, environment in ((("test",), {}), ((), {"HTMTL_EXTRAS": "cuda13"}), ((), {})):
       self.assertEqual(self.run_env(*arguments, **environment), (0, "", []))
@@ -260,6 +262,17 @@ class EnvironmentTest(parameterized.TestCase):
     self.assertIn("pip could not install", said)
     self.assertLen(calls, 1)
     self.assertLen(self.run_env()[2], 2)
+
+  def test_the_tpu_compiler_lies_apart_and_may_be_missing(self):
+    self.run_env()
+    status, said, calls = self.run_env("test", PIP_FAILS="libtpu")
+    self.assertEqual(status, 0)
+    self.assertIn("the test that compiles for TPUs is skipped", said)
+    self.assertIn("--target .venv/libtpu libtpu", calls[-1])
+    _, said, calls = self.run_env("test")
+    self.assertNotIn("skipped", said)
+    self.assertLen(calls, 1)  # the tests' packages are there, the compiler is tried again
+    self.assertEqual(self.run_env("test"), (0, "", []))
 
   def test_newer_python_has_its_own_versions(self):
     self.assertIn("--constraint constraints-py312.txt", self.run_env(IS_312="1")[2][0])

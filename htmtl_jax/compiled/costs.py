@@ -5,16 +5,17 @@ runs, and every number is kept by instruction, so that it can be asked where it 
 """
 
 import collections
-from collections.abc import Callable
 import dataclasses
 import re
 
-from htmtl_jax.compiled.collectives import collective_cost
+from htmtl_jax.compiled.collectives import Collective, collectives
 from htmtl_jax.compiled.loops import trip_count
 from htmtl_jax.compiled.matmuls import custom_call_target, matmul_flops, passes
+from htmtl_jax.compiled.origins import origin
 from htmtl_jax.compiled.text import Computation, Instruction, Program, parse_program
 from htmtl_jax.compiled.traffic import Traffic, traffic
 
+_NO_ESTIMATE = 2**62
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
@@ -44,9 +45,7 @@ class Cost:
     times: how often it runs.
     read, written: bytes of main memory.
     matmuls: those inside of it.
-    collective: kind of a collective, "" for others.
-    payload: bytes of the arrays that a collective works on, on one device.
-    sent: bytes one device sends for it, on a ring.
+    collectives: those that it is or has fused into it.
     cycles: the compiler's estimate; 0 where it gives none.
   """
 
@@ -58,9 +57,7 @@ class Cost:
   read: int
   written: int
   matmuls: tuple[Matmul, ...]
-  collective: str
-  payload: int
-  sent: int
+  collectives: tuple[Collective, ...]
   cycles: int
 
   @property
@@ -99,13 +96,13 @@ class ProgramCosts:
     """Payload bytes on one device by kind of collective."""
     total = collections.Counter()
     for cost in self.costs:
-      if cost.collective:
-        total[cost.collective] += cost.payload
+      for collective in cost.collectives:
+        total[collective.kind] += collective.payload
     return dict(sorted(total.items()))
 
   def sent_bytes(self) -> int:
     """Bytes that one device sends."""
-    return sum(c.sent for c in self.costs)
+    return sum(collective.sent for c in self.costs for collective in c.collectives)
 
 
 def program_costs(text: str) -> ProgramCosts:
@@ -114,7 +111,12 @@ def program_costs(text: str) -> ProgramCosts:
   Raises:
     ValueError: if it is not the text of a compiled program.
   """
-  return _Counter(parse_program(text)).count()
+  return count_costs(parse_program(text))
+
+
+def count_costs(program: Program) -> ProgramCosts:
+  """The same for a program that has been read."""
+  return _Counter(program).count()
 
 
 class _Counter:
@@ -131,7 +133,7 @@ class _Counter:
   def _walk(self, computation: Computation, times: int, op_name: str) -> None:
     """Adds the instructions of a computation that runs so many times."""
     for instruction in computation.instructions.values():
-      name = attributed(computation, instruction) or op_name
+      name = origin(self._program, computation, instruction) or op_name
       if instruction.opcode == "while":
         count = trip_count(self._program, computation, instruction)
         if count is None:
@@ -167,13 +169,17 @@ class _Counter:
     try:
       moved = traffic(self._program, computation, instruction)
       matmuls = tuple(self._matmuls(computation, instruction, times, op_name))
-      collective = collective_cost(self._program, computation, instruction)
+      exchanged = tuple(
+        Collective(c.kind, c.payload * times, c.sent * times)
+        for c in collectives(self._program, computation, instruction)
+      )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
       self._not_counted.append(f"{instruction.name} ({instruction.opcode}): {error!r}")
-      moved, matmuls, collective = Traffic(), (), None
-    if not (moved.total or matmuls or collective):
+      moved, matmuls, exchanged = Traffic(), (), ()
+    if not (moved.total or matmuls or exchanged):
       return
     cycles = _CYCLES.search(instruction.attributes)
+    cycles = int(cycles.group(1)) if cycles else 0
     self._costs.append(
       Cost(
         name=instruction.name,
@@ -184,10 +190,8 @@ class _Counter:
         read=moved.read * times,
         written=moved.written * times,
         matmuls=matmuls,
-        collective=collective.kind if collective else "",
-        payload=collective.payload * times if collective else 0,
-        sent=collective.sent * times if collective else 0,
-        cycles=int(cycles.group(1)) * times if cycles else 0,
+        collectives=exchanged,
+        cycles=cycles * times if cycles < _NO_ESTIMATE else 0,
       )
     )
 
@@ -202,15 +206,10 @@ class _Counter:
     flops = matmul_flops(computation, instruction)
     if flops is None:
       target = custom_call_target(instruction)
-      if target and not instruction.arrays[0].bytes == 0 and not _is_helper(target):
-        self._not_counted.append(f"{instruction.name}: FLOPs of custom call {target} unknown")
+      self._not_counted.append(f"{instruction.name}: FLOPs of custom call {target} unknown")
     elif flops:
       flops *= times
       yield Matmul(op_name, flops, flops * passes(instruction))
-
-
-def _is_helper(target: str) -> bool:
-  return not target.startswith("__") and "tpu_custom_call" not in target
 
 
 def _describe(computation: Computation, instruction: Instruction) -> str:
@@ -222,38 +221,3 @@ def _describe(computation: Computation, instruction: Instruction) -> str:
   ]
   result = ", ".join(map(str, instruction.arrays))
   return f"{result} <- {', '.join(operands)}"
-
-
-# ------------------------------------------------------------------ where it comes from
-
-
-def attributed(computation: Computation, instruction: Instruction) -> str:
-  """The op_name of an instruction, or that of the nearest one it works for.
-
-  Copies between memories carry none. One that brings a value into the core's memory works
-  for its reader, one that puts it away for its writer.
-  """
-  if instruction.op_name:
-    return instruction.op_name
-  forward = lambda i: computation.users[i.name]
-  backward = lambda i: [computation.instructions[name] for name in i.operands]
-  directions = [forward, backward]
-  if instruction.opcode == "copy-start" and instruction.arrays[0].in_main_memory:
-    directions.reverse()
-  for direction in directions:
-    found = _nearest(instruction, direction)
-    if found:
-      return found
-  return ""
-
-
-def _nearest(instruction: Instruction, direction: Callable, depth: int = 6) -> str:
-  layer = [instruction]
-  for _ in range(depth):
-    layer = [
-      other for i in layer for other in direction(i) if other.opcode not in ("tuple", "while")
-    ][:32]
-    for other in layer:
-      if other.op_name and other.opcode != "parameter":
-        return other.op_name
-  return ""

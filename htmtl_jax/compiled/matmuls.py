@@ -14,6 +14,7 @@ from htmtl_jax.compiled.text import Computation, Instruction
 
 _PASSES = {"highest": 6, "high": 3}  # bfloat16 products that stand in for a float32 one on a TPU
 _LIBRARY = ("__cublas$gemm", "__cublas$lt$matmul", "__onednn$matmul")
+_KERNELS = ("tpu_custom_call", "mosaic", "triton", "__cudnn", "__cublas", "__onednn")
 
 
 def matmul_flops(computation: Computation, instruction: Instruction) -> int | None:
@@ -32,14 +33,17 @@ def matmul_flops(computation: Computation, instruction: Instruction) -> int | No
         return None
       contracted = _numbers(found.group(1).replace('"', ""))
       return 2 * instruction.arrays[0].elements * _product(operand(0).shape, contracted)
-    return estimated(instruction).get("flops")
+    if any(name in target for name in _KERNELS):
+      return estimated(instruction).get("flops")
   return 0
 
 
 def passes(instruction: Instruction) -> int:
   """How many bfloat16 products a TPU makes of each product, by the precision asked for."""
   precision = instruction.attribute("operand_precision") or ""
-  return max((n for name, n in _PASSES.items() if name in precision.strip("{}").split(",")), default=1)
+  return max(
+    (n for name, n in _PASSES.items() if name in precision.strip("{}").split(",")), default=1
+  )
 
 
 def custom_call_target(instruction: Instruction) -> str:
@@ -64,7 +68,7 @@ def _convolution_flops(instruction: Instruction, lhs, rhs) -> int:
   batches = int(instruction.attribute("batch_group_count") or 1)
   result = instruction.arrays[0].shape
   places = 1
-  for i, (size, stride, low, lhs_dilate, rhs_dilate) in enumerate(window):
+  for i, (stride, low, lhs_dilate, rhs_dilate) in enumerate(window):
     axis = str(i)
     places *= _real_places(
       lhs[inputs.index(axis)],
@@ -80,14 +84,13 @@ def _convolution_flops(instruction: Instruction, lhs, rhs) -> int:
 
 
 def _window(instruction: Instruction, rank: int):
-  """(size, stride, low padding, input dilation, kernel dilation) of each spatial dimension."""
+  """(stride, low padding, input dilation, kernel dilation) of each spatial dimension."""
   text = instruction.attribute("window") or "{}"
   fields = dict(part.split("=") for part in text.strip("{}").split())
   split = lambda name, default: fields[name].split("x") if name in fields else [default] * rank
   return [
-    (int(size), int(stride), int(pad.split("_")[0]), int(lhs), int(rhs))
-    for size, stride, pad, lhs, rhs in zip(
-      split("size", "1"),
+    (int(stride), int(pad.split("_")[0]), int(lhs), int(rhs))
+    for stride, pad, lhs, rhs in zip(
       split("stride", "1"),
       split("pad", "0_0"),
       split("lhs_dilate", "1"),

@@ -32,6 +32,14 @@ class PartCost:
   flops_of: collections.Counter = dataclasses.field(default_factory=collections.Counter)
   bytes_of: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
+  def add(self, other: "PartCost") -> None:
+    """Adds the sums of another part to these."""
+    self.flops += other.flops
+    self.bytes += other.bytes
+    self.cycles += other.cycles
+    self.flops_of += other.flops_of
+    self.bytes_of += other.bytes_of
+
 
 def part_of(op_name: str, depth: int = 3) -> str:
   """The first `depth` modules of an op_name; a method of the whole model where there is none."""

@@ -65,9 +65,7 @@ class Computation:
   @functools.cached_property
   def parameters(self) -> dict[int, str]:
     """Names of the parameters by number."""
-    return {
-      int(i.argument): i.name for i in self.instructions.values() if i.opcode == "parameter"
-    }
+    return {int(i.argument): i.name for i in self.instructions.values() if i.opcode == "parameter"}
 
   @functools.cached_property
   def users(self) -> dict[str, list[Instruction]]:

@@ -18,7 +18,13 @@ _FREE = frozenset(
   "all-reduce-done all-gather-done collective-permute-done send-done recv-done".split()
 )
 _FREE_TARGETS = frozenset(
-  ["AllocateBuffer", "ConcatBitcast", "AssumeGatherIndicesInBound", "Sharding", "SPMDFullToShardShape"]
+  [
+    "AllocateBuffer",
+    "ConcatBitcast",
+    "AssumeGatherIndicesInBound",
+    "Sharding",
+    "SPMDFullToShardShape",
+  ]
 )
 _ELEMENTWISE = frozenset("bitcast convert copy reshape transpose negate".split())
 
