@@ -88,6 +88,8 @@ def get_config() -> ml_collections.ConfigDict:
   model.piece_positions = True  # the decoder is told which piece of the summary it writes
   model.length_condition = True  # the decoder can be told how long to write (decode.target_words)
   model.top_down = True  # False: no context flows back (the description's literal method)
+  # Who mixes what it receives from its parent by an MLP: "all", "segments" (not the tokens), "none"
+  model.top_down_mlps = "all"
   model.copy = True  # pointer-generator copy gate
   model.memory = "all"  # what the decoder reads: "all", "tokens" alone or "segments" alone
   model.decoder_stacks = "shared"  # or "separate": one stack a level
@@ -98,7 +100,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.dtype = "bfloat16"  # of matmuls; parameters, softmaxes and losses are float32
   model.remat = "none"  # recompute activations: "none", "dots" or "full"
   model.scan_layers = True  # compile one layer once; False unrolls
-  model.query_chunk = 256  # cross-attention queries at a time
+  model.key_block = 512  # memory keys that cross-attention looks at at a time
 
   # ---- loss
   config.loss = loss = ml_collections.ConfigDict()

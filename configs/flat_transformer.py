@@ -17,6 +17,12 @@ from configs import variants
 
 def get_config(base: str = "papers_base"):
   config = variants.start_from(base)
+  change(config)
+  return config
+
+
+def change(config) -> None:
+  """Turns an experiment with HTMTL into the same one with a flat Transformer, in place."""
   variants.make_flat(config)
   config.model.memory = "tokens"
   config.model.importance = "uniform"
@@ -25,4 +31,3 @@ def get_config(base: str = "papers_base"):
   config.loss.coverage = 0.0
   config.loss.twice = 0.0
   config.loss.diversity = 0.0
-  return config

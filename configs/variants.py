@@ -57,7 +57,8 @@ def make_flat(config: ml_collections.ConfigDict, keep_pools: bool = False) -> No
   others = 0 if keep_pools else 3 * 2 * square  # value and output of each pool
   if model.top_down:
     layers += model.top_down_layers
-    others += 3 * (square + mlp)  # from parent to child, three times
+    mlps = {"all": 3, "segments": 2, "none": 0}[model.top_down_mlps]
+    others += 3 * square + mlps * mlp  # from parent to child, three times
   model.token_attention = "blocks"
   model.token_layers += layers + round(others / layer)
   model.paragraph_layers = model.section_layers = model.document_layers = 0

@@ -53,7 +53,7 @@ MAY_DIFFER = (
   "data.processes",
   "data.workers",
   "model.remat",
-  "model.query_chunk",
+  "model.key_block",
 )
 
 

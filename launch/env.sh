@@ -6,7 +6,8 @@
 #
 #   test                    also what the tests need
 #   HTMTL_EXTRAS=cuda13     also JAX for NVIDIA GPUs; =tpu: for Cloud TPUs; =pdf: to read PDF;
-#                           =sklearn: for the learned extractor of evaluations
+#                           =sklearn: for the learned extractor of evaluations; =peers: the
+#                           models that benchmarks.run compares with (PyTorch)
 #   HTMTL_PYTHON=PATH       the Python to use, 3.11 or newer (default: python3.12, python3.11
 #                           or python3, the first that runs)
 
@@ -77,8 +78,8 @@ for argument in "$@"; do
   [[ "$argument" == test ]] || fail "unknown argument '$argument'; known: test"
 done
 case "${HTMTL_EXTRAS:-}" in
-  "" | cuda13 | tpu | pdf | sklearn) ;;
-  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu, pdf, sklearn" ;;
+  "" | cuda13 | tpu | pdf | sklearn | peers) ;;
+  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu, pdf, sklearn, peers" ;;
 esac
 
 usable "$HTMTL_PYTHON_BIN" || create_environment
@@ -92,6 +93,7 @@ case "${HTMTL_EXTRAS:-}" in
   "") ;;
   pdf) install_once pdf pypdf ;;
   sklearn) install_once sklearn scikit-learn ;;
+  peers) install_once peers torch transformers ;;
   *) install_once "$HTMTL_EXTRAS" "jax[$HTMTL_EXTRAS]" ;;
 esac
 if [[ $# -gt 0 ]]; then

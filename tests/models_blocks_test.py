@@ -103,7 +103,9 @@ class BlocksTest(parameterized.TestCase):
     output = self.model.apply({"params": self.params}, self.batch, tiny.BUCKET.units)
     memory = make_memory(output.encoded, self.batch, FLAT, 1.0)
     mask = np.asarray(self.batch.tokens.mask).reshape(len(self.documents), -1)
-    self.assertEqual(memory.states.shape[1], tiny.BUCKET.tokens)
+    padding = memory.states.shape[1] - tiny.BUCKET.tokens
+    self.assertLess(padding, 128)
+    mask = np.pad(mask, [(0, 0), (0, padding)])
     bias = np.asarray(memory.bias)
     self.assertTrue((bias[np.broadcast_to(mask[:, None], bias.shape)] == 0).all())
     self.assertTrue((bias[np.broadcast_to(~mask[:, None], bias.shape)] < -1e8).all())

@@ -50,7 +50,7 @@ class OptionsTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ("remat_full", {"remat": "full"}),
     ("remat_dots", {"remat": "dots"}),
-    ("small_chunks", {"query_chunk": 7}),
+    ("small_blocks", {"key_block": 16}),
   )
   def test_same_value_and_gradient(self, changes):
     config = dataclasses.replace(CONFIG, **changes)

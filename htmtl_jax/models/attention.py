@@ -1,4 +1,4 @@
-"""Attention, plainly: the reference every faster kernel is tested against.
+"""Attention over few keys: inside rows, among segments.
 
 All functions take heads last-but-one ([..., n, H, E]), compute scores and softmax in
 float32, and give zeros for queries that may look at nothing.
@@ -9,25 +9,24 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.layers import RMSNorm, dense, rotate
+from htmtl_jax.models.memory_attention import Blocks, attend_to_memory
 from htmtl_jax.models.rows import NEGATIVE
 
 
-def attention_weights(query, key, *, mask=None, bias=None) -> jax.Array:
+def attention_weights(query, key, *, mask=None) -> jax.Array:
   """Softmax weights [..., H, q, k] in float32.
 
   Args:
     query: [..., q, H, E].
     key: [..., k, H, E].
     mask: [..., q, k] bool, True where a query may look, or None.
-    bias: [..., q, k] float32 added to the scores, or None.
   """
   scale = query.shape[-1] ** -0.5
   scores = (
     jnp.einsum("...qhe,...khe->...hqk", query, key, preferred_element_type=jnp.float32) * scale
   )
-  if bias is not None:
-    scores = scores + bias[..., None, :, :]
   if mask is not None:
     scores = jnp.where(mask[..., None, :, :], scores, NEGATIVE)
   weights = jax.nn.softmax(scores, axis=-1)
@@ -36,10 +35,47 @@ def attention_weights(query, key, *, mask=None, bias=None) -> jax.Array:
   return weights
 
 
-def attend(query, key, value, *, mask=None, bias=None) -> jax.Array:
-  """Scaled dot-product attention (Vaswani et al. 2017): [..., q, H, E]."""
-  weights = attention_weights(query, key, mask=mask, bias=bias)
+@jax.custom_vjp
+def attend(query, key, value, mask) -> jax.Array:
+  """Scaled dot-product attention (Vaswani et al. 2017) under a mask.
+
+  Its own gradient computes the weights again instead of keeping them: inside a row that is
+  a hundredth of a layer's work, while the weights are larger than all else in it.
+
+  Args:
+    query: [..., q, H, E].
+    key, value: [..., k, H, E].
+    mask: [..., q, k] bool, True where a query may look.
+
+  Returns:
+    [..., q, H, E].
+  """
+  weights = attention_weights(query, key, mask=mask)
   return jnp.einsum("...hqk,...khe->...qhe", weights.astype(value.dtype), value)
+
+
+def _attend_forward(query, key, value, mask):
+  out = attend(query, key, value, mask)
+  return out, (query, key, value, mask, out)
+
+
+def _attend_backward(residuals, gradient):
+  query, key, value, mask, out = residuals
+  weights = attention_weights(query, key, mask=mask)
+  d_value = jnp.einsum("...hqk,...qhe->...khe", weights.astype(value.dtype), gradient)
+  d_weights = jnp.einsum(
+    "...qhe,...khe->...hqk", gradient, value, preferred_element_type=jnp.float32
+  )
+  # Sum over keys of weight times its gradient, from the output alone (Dao et al. 2022).
+  inner = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)  # [..., q, H]
+  d_scores = weights * (d_weights - jnp.moveaxis(inner, -1, -2)[..., None])
+  d_scores = (d_scores * query.shape[-1] ** -0.5).astype(query.dtype)
+  d_query = jnp.einsum("...hqk,...khe->...qhe", d_scores, key)
+  d_key = jnp.einsum("...hqk,...qhe->...khe", d_scores, query)
+  return d_query, d_key, d_value, None
+
+
+attend.defvjp(_attend_forward, _attend_backward)
 
 
 class RowAttention(nn.Module):
@@ -66,11 +102,11 @@ class RowAttention(nn.Module):
       query, key = rotate(query, positions), rotate(key, positions)
     h = self.attend(query, key, value, mask)
     h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
-    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+    return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
   def attend(self, query, key, value, mask):
     """All [B, r, w, H, E]: a row's queries look at the keys of the same row."""
-    return attend(query, key, value, mask=mask)
+    return attend(query, key, value, mask)
 
 
 class SegmentAttention(nn.Module):
@@ -89,12 +125,18 @@ class SegmentAttention(nn.Module):
     h = RMSNorm(config, name="norm")(x)
     memory = RMSNorm(config, name="memory_norm")(memory)
     query = dense(heads, axes, config, name="query")(h)
-    key = dense(heads, axes, config, name="key")(memory)
-    value = dense(heads, axes, config, name="value")(memory)
-    mask = jnp.broadcast_to(memory_mask[:, None, :], (x.shape[0], x.shape[1], memory.shape[1]))
-    h = attend(query, key, value, mask=mask)
+    # In blocks of keys, so that memory stays linear where a document has thousands of segments.
+    blocks = Blocks.cover(memory.shape[1], config.key_block)
+    padding = blocks.length - memory.shape[1]
+    memory = jnp.pad(memory, [(0, 0), (0, padding), (0, 0)])
+    bias = jnp.where(jnp.pad(memory_mask, [(0, 0), (0, padding)]), 0.0, NEGATIVE)[:, None]
+    project = lambda name: jnp.moveaxis(
+      dense(heads, axes, config, name=name)(memory, transposed=True), -2, 0
+    )  # [B, H, E, k]
+    same_for_all = jnp.ones((*x.shape[:2], 1), jnp.float32)
+    h = attend_to_memory(blocks, query, project("key"), project("value"), bias, same_for_all)
     h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
-    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+    return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
 
 class AttentionPool(nn.Module):

@@ -22,7 +22,7 @@ class BlockAttention(RowAttention):
 
   def attend(self, query, key, value, mask):
     """query, key, value: [B, R, L, H, E]; mask: [B, R, L, 3L]."""
-    return attend(query, with_neighbours(key), with_neighbours(value), mask=mask)
+    return attend(query, with_neighbours(key), with_neighbours(value), mask)
 
 
 class BlockLayer(nn.Module):

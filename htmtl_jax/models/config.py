@@ -10,6 +10,7 @@ MEMORIES = ("all", "tokens", "segments")
 TOKEN_ATTENTIONS = ("sentence", "blocks")
 IMPORTANCES = ("learned", "uniform", "random")
 STACKS = ("shared", "separate")
+TOP_DOWN_MLPS = ("all", "segments", "none")
 REMATS = ("none", "full", "dots")
 
 
@@ -33,6 +34,7 @@ class ModelConfig:
   piece_positions: bool = True
   length_condition: bool = True
   top_down: bool = True
+  top_down_mlps: str = "all"
   copy: bool = True
   memory: str = "all"
   decoder_stacks: str = "shared"
@@ -43,7 +45,7 @@ class ModelConfig:
   dtype: str = "bfloat16"
   remat: str = "none"
   scan_layers: bool = True
-  query_chunk: int = 256
+  key_block: int = 512
 
   def __post_init__(self):
     for name in (
@@ -52,7 +54,7 @@ class ModelConfig:
       "mlp_width",
       "decoder_layers",
       "max_positions",
-      "query_chunk",
+      "key_block",
     ):
       if getattr(self, name) < 1:
         raise UserError(f"config.model.{name}: {getattr(self, name)} must be at least 1")
@@ -64,6 +66,7 @@ class ModelConfig:
       ("token_attention", self.token_attention, TOKEN_ATTENTIONS),
       ("importance", self.importance, IMPORTANCES),
       ("memory", self.memory, MEMORIES),
+      ("top_down_mlps", self.top_down_mlps, TOP_DOWN_MLPS),
       ("decoder_stacks", self.decoder_stacks, STACKS),
       ("remat", self.remat, REMATS),
       ("dtype", self.dtype, ("float32", "bfloat16")),

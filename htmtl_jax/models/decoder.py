@@ -7,8 +7,8 @@ and in decoding alike.
 
 The last layer's cross-attention, meaned over heads, is the decoder's *score*: it says
 what each summary unit was drawn from (coverage, provenance), and where to copy from.
-It is computed in chunks of queries (`decoder_layer.py`), so that no [T, M] array per
-head need exist.
+It is computed block by block of the memory (`memory_attention.py`), so that no [T, M]
+array per head exists.
 """
 
 import flax.linen as nn
@@ -31,6 +31,7 @@ from htmtl_jax.models.layers import (
   scan_layers,
 )
 from htmtl_jax.models.memory import Memory
+from htmtl_jax.models.memory_attention import Scores
 
 
 @flax.struct.dataclass
@@ -40,17 +41,12 @@ class DecoderOutput:
   Attributes:
     states: [B, T, D] final states, normed.
     contexts: [B, T, D] what the last cross-attention read.
-    unit_attention: [B, U, M] float32, attention over the memory summed over the target
-      tokens of each unit.
-    copy_mass: [B, T] float32, attention on keys that hold the target token.
-    token_mass: [B, T] float32, attention on all keys that can be copied.
+    scores: what the last cross-attention says, see `Scores`.
   """
 
   states: jax.Array
   contexts: jax.Array
-  unit_attention: jax.Array
-  copy_mass: jax.Array
-  token_mass: jax.Array
+  scores: Scores
 
 
 @flax.struct.dataclass
@@ -58,7 +54,7 @@ class Cache:
   """Everything a decoding step needs besides the last token.
 
   Attributes:
-    memory_keys_values: per stack, [layers, B, M, 2, H, E].
+    memory_keys_values: per stack, [layers, 2, B, H, E, M].
     bias: [B, 3, M] float32.
     keys, values: per stack, [layers, B, Q, T, H, E], filled up to the last step.
   """
@@ -93,8 +89,12 @@ class DecoderStack(nn.Module):
     self.final_norm = RMSNorm(config)
 
   def project(self, memory_states):
-    """[B, M, D] -> [layers, B, M, 2, H, E]."""
-    return jnp.moveaxis(self.memory_projection(self.memory_norm(memory_states)), 2, 0)
+    """[B, M, D] -> [layers, 2, B, H, E, M], keys and values of all layers.
+
+    The weights are the left factor of the product, so that it comes out transposed.
+    """
+    projected = self.memory_projection(self.memory_norm(memory_states), transposed=True)
+    return jnp.moveaxis(projected, -2, 2)
 
   def _run(self, function, carry, keys_values):
     """Runs `function(layer, carry, (index, keys_values)) -> (carry, None)` over all but the last."""
@@ -121,10 +121,10 @@ class DecoderStack(nn.Module):
 
     apply = rematerialise(lambda layer, x, kv: layer(x, kv, *shared, deterministic), self.config)
     x = self._run(lambda layer, x, xs: (apply(layer, x, xs[1]), None), x, keys_values)
-    x, (context, unit_attention, copy_mass, token_mass) = self.last_layer.with_scores(
+    x, context, scores = self.last_layer.with_scores(
       x, keys_values[-1], *shared, unit_weights, targets.ids, memory.token_ids, deterministic
     )
-    return DecoderOutput(self.final_norm(x), context, unit_attention, copy_mass, token_mass)
+    return DecoderOutput(self.final_norm(x), context, scores)
 
   def step(self, x, position, memory_keys_values, bias, level_weights, keys, values):
     """One position: (states [B, Q, D], contexts [B, Q, D], attention [B, Q, M], keys, values)."""
@@ -219,9 +219,11 @@ class Decoder(nn.Module):
     return DecoderOutput(
       states=pick([o.states for o in outputs], level_weights),
       contexts=pick([o.contexts for o in outputs], level_weights),
-      unit_attention=pick([o.unit_attention for o in outputs], per_unit),
-      copy_mass=pick_scalar([o.copy_mass for o in outputs]),
-      token_mass=pick_scalar([o.token_mass for o in outputs]),
+      scores=Scores(
+        unit_attention=pick([o.scores.unit_attention for o in outputs], per_unit),
+        copy_mass=pick_scalar([o.scores.copy_mass for o in outputs]),
+        token_mass=pick_scalar([o.scores.token_mass for o in outputs]),
+      ),
     )
 
   def start(self, memory: Memory, num_queries: int, max_length: int) -> Cache:

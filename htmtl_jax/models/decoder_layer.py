@@ -9,9 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from htmtl_jax.models.attention import attend, attention_weights
+from htmtl_jax.models.attention import attend
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.layers import Mlp, RMSNorm, dense, rotate
+from htmtl_jax.models.memory_attention import Blocks, attend_to_memory, attend_with_scores
 from htmtl_jax.models.rows import EXACT
 
 
@@ -27,12 +29,12 @@ class SelfAttention(nn.Module):
       (3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config
     )
     self.out = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2)
-    self.drop = nn.Dropout(config.dropout)
+    self.drop = Dropout(config.dropout)
 
   def __call__(self, x, positions, mask, deterministic):
     """x: [B, T, D]; positions: [B, T]; mask: [B, T, T] bool."""
     query, key, value = self._project(x, positions)
-    h = attend(query, key, value, mask=mask)
+    h = attend(query, key, value, mask)
     return x + self.drop(self.out(h), deterministic=deterministic)
 
   def step(self, x, position, layer, keys, values):
@@ -51,7 +53,7 @@ class SelfAttention(nn.Module):
     own_values = jax.lax.dynamic_index_in_dim(values, layer, keepdims=False)
     seen = jnp.arange(keys.shape[3]) <= position
     mask = jnp.broadcast_to(seen, (*x.shape[:2], 1, keys.shape[3]))
-    h = attend(query[:, :, None], own_keys, own_values, mask=mask)[:, :, 0]
+    h = attend(query[:, :, None], own_keys, own_values, mask)[:, :, 0]
     return x + self.out(h), keys, values
 
   def _project(self, x, positions):
@@ -72,26 +74,21 @@ class CrossAttention(nn.Module):
       (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config
     )
     self.out = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2)
-    self.drop = nn.Dropout(config.dropout)
+    self.drop = Dropout(config.dropout)
 
   def __call__(self, x, keys_values, bias, level_weights, deterministic):
     """The plain layer: [B, T, D] -> [B, T, D].
 
     Args:
       x: [B, T, D].
-      keys_values: [B, M, 2, H, E].
+      keys_values: [2, B, H, E, M], see `memory_attention.py`.
       bias: [B, 3, M] float32.
       level_weights: [B, T, 3] float32, one-hot level of each query.
       deterministic: True switches dropout off.
     """
-    query = self.query(self.norm(x))
-
-    def chunk(query, level_weights):
-      return attend(
-        query, keys_values[:, :, 0], keys_values[:, :, 1], bias=_query_bias(level_weights, bias)
-      )
-
-    h = _map_chunks(chunk, self.config.query_chunk, query, level_weights)
+    h = attend_to_memory(
+      self._blocks(bias), self.query(self.norm(x)), *keys_values, bias, level_weights
+    )
     return x + self.drop(self.out(h), deterministic=deterministic)
 
   def with_scores(
@@ -105,77 +102,34 @@ class CrossAttention(nn.Module):
       token_ids: [B, M] int32, -1 where not copyable.
 
     Returns:
-      (x, context, unit_attention [B, U, M], copy_mass [B, T], token_mass [B, T]).
+      (x, context [B, T, D], `Scores`).
     """
-    query = self.query(self.norm(x))
-    copyable = (token_ids >= 0)[:, None, :]  # [B, 1, M]
-
-    def chunk(query, level_weights, unit_weights, targets):
-      weights = attention_weights(
-        query, keys_values[:, :, 0], bias=_query_bias(level_weights, bias)
-      )
-      h = jnp.einsum("bhqm,bmhe->bqhe", weights.astype(query.dtype), keys_values[:, :, 1])
-      mean = weights.mean(axis=1)  # [B, q, M]
-      unit_attention = jnp.einsum("bqu,bqm->bum", unit_weights, mean, precision=EXACT)
-      copy_mass = jnp.where(targets[..., None] == token_ids[:, None, :], mean, 0.0).sum(-1)
-      token_mass = jnp.where(copyable, mean, 0.0).sum(-1)
-      return h, copy_mass, token_mass, unit_attention
-
-    h, copy_mass, token_mass, unit_attention = _map_chunks(
-      chunk, self.config.query_chunk, query, level_weights, unit_weights, targets, num_summed=1
+    h, scores = attend_with_scores(
+      self._blocks(bias),
+      self.query(self.norm(x)),
+      *keys_values,
+      bias,
+      level_weights,
+      unit_weights,
+      targets,
+      token_ids,
     )
     context = self.out(h)
-    x = x + self.drop(context, deterministic=deterministic)
-    return x, context, unit_attention, copy_mass, token_mass
+    return x + self.drop(context, deterministic=deterministic), context, scores
 
   def step_with_scores(self, x, keys_values, bias, level_weights):
     """Like `with_scores` for one step: (x, context, attention [B, Q, M])."""
     query = self.query(self.norm(x))
-    weights = attention_weights(query, keys_values[:, :, 0], bias=_query_bias(level_weights, bias))
-    h = jnp.einsum("bhqm,bmhe->bqhe", weights.astype(query.dtype), keys_values[:, :, 1])
+    keys, values = keys_values
+    own_bias = jnp.einsum("bql,blm->bqm", level_weights, bias, precision=EXACT)
+    scores = jnp.einsum("bqhe,bhem->bhqm", query, keys, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(scores * query.shape[-1] ** -0.5 + own_bias[:, None], axis=-1)
+    h = jnp.einsum("bhqm,bhem->bqhe", weights.astype(query.dtype), values)
     context = self.out(h)
     return x + context, context, weights.mean(axis=1)
 
-
-def _query_bias(level_weights, bias):
-  """[B, q, 3] one-hot and [B, 3, M] -> [B, q, M]: the bias row of each query's level."""
-  return jnp.einsum("bql,blm->bqm", level_weights, bias, precision=EXACT)
-
-
-def _map_chunks(function, chunk, *arrays, num_summed=0):
-  """Applies `function` to slices of `chunk` along axis 1, recomputed in the backward pass.
-
-  The first outputs are laid side by side along axis 1, the last `num_summed` added up.
-  With no more than `chunk` queries there is one slice and nothing is recomputed.
-  """
-  length = arrays[0].shape[1]
-  if length <= chunk:
-    return function(*arrays)
-  padding = -length % chunk
-  slices = []
-  for array in arrays:
-    array = jnp.pad(array, [(0, 0), (0, padding)] + [(0, 0)] * (array.ndim - 2))
-    array = array.reshape(array.shape[0], -1, chunk, *array.shape[2:])
-    slices.append(jnp.moveaxis(array, 1, 0))  # [chunks, B, chunk, ...]
-
-  first = jax.eval_shape(function, *(s[0] for s in slices))
-  single = not isinstance(first, tuple)
-  as_tuple = (lambda *xs: (function(*xs),)) if single else function
-  outputs = first if not single else (first,)
-  split = len(outputs) - num_summed
-  zeros = tuple(jnp.zeros(o.shape, o.dtype) for o in outputs[split:])
-
-  def body(sums, inputs):
-    results = as_tuple(*inputs)
-    return tuple(a + b for a, b in zip(sums, results[split:])), results[:split]
-
-  sums, stacked = jax.lax.scan(jax.checkpoint(body, prevent_cse=False), zeros, tuple(slices))
-  joined = []
-  for array in stacked:
-    array = jnp.moveaxis(array, 0, 1)  # [B, chunks, chunk, ...]
-    joined.append(array.reshape(array.shape[0], -1, *array.shape[3:])[:, :length])
-  result = (*joined, *sums)
-  return result[0] if single else result
+  def _blocks(self, bias) -> Blocks:
+    return Blocks.cover(bias.shape[-1], self.config.key_block)
 
 
 class DecoderLayer(nn.Module):
@@ -207,10 +161,10 @@ class DecoderLayer(nn.Module):
     deterministic,
   ):
     x = self.self_attention(x, positions, mask, deterministic)
-    x, *scores = self.cross_attention.with_scores(
+    x, context, scores = self.cross_attention.with_scores(
       x, keys_values, bias, level_weights, unit_weights, targets, token_ids, deterministic
     )
-    return self.mlp(x, deterministic), scores
+    return self.mlp(x, deterministic), context, scores
 
   def step(self, x, layer, keys_values, position, keys, values, bias, level_weights):
     x, keys, values = self.self_attention.step(x, position, layer, keys, values)

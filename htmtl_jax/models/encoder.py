@@ -101,16 +101,17 @@ class DownLayer(nn.Module):
 
 
 class FromParent(nn.Module):
-  """Adds the own parent's state to each child, then mixes: x + W norm(parent), MLP."""
+  """Adds the own parent's state to each child, x + W norm(parent), then mixes by an MLP if `mix`."""
 
   config: ModelConfig
+  mix: bool
 
   @nn.compact
   def __call__(self, x, parents, rows, deterministic):
     h = RMSNorm(self.config, name="norm")(parents)
     h = dense(self.config.width, ("embed", "embed_out"), self.config, name="parent")(h)  # [B, p, D]
     x = x + spread_to_children(h, rows)
-    return Mlp(self.config, name="mlp")(x, deterministic)
+    return Mlp(self.config, name="mlp")(x, deterministic) if self.mix else x
 
 
 class Encoder(nn.Module):
@@ -177,11 +178,12 @@ class Encoder(nn.Module):
 
     # ---- down
     if config.top_down:
-      paragraph_states = FromParent(config, name="section_to_paragraph")(
+      mix_segments, mix_tokens = config.top_down_mlps != "none", config.top_down_mlps == "all"
+      paragraph_states = FromParent(config, mix_segments, name="section_to_paragraph")(
         paragraph_states, sections, paragraphs, deterministic
       )
       paragraph_slots = self._slots_of(paragraph_states)
-      sentence_states = FromParent(config, name="paragraph_to_sentence")(
+      sentence_states = FromParent(config, mix_segments, name="paragraph_to_sentence")(
         sentence_states, paragraph_slots, sentences, deterministic
       )
       context = jnp.concatenate([paragraph_slots, sections], axis=1)  # [B, P + C, D]
@@ -189,7 +191,7 @@ class Encoder(nn.Module):
       sentence_slots = Stack(
         DownLayer, config.top_down_layers, config, name="document_to_sentence"
       )(self._slots_of(sentence_states), context, context_mask, deterministic=deterministic)
-      token_states = FromParent(config, name="sentence_to_token")(
+      token_states = FromParent(config, mix_tokens, name="sentence_to_token")(
         token_states, sentence_slots, tokens, deterministic
       )
     else:

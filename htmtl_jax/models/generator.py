@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from htmtl_jax.models.config import ModelConfig
 
 TINY = 1e-20  # below any probability that matters, above float32's smallest normal
+_CHUNK = 256  # target tokens of a document whose logits exist at a time
 
 
 class Generator(nn.Module):
@@ -42,24 +43,29 @@ class Generator(nn.Module):
     return jnp.where(real, logits, -jnp.inf)
 
   def target_log_probs(self, states, contexts, embedding, targets, copy_mass, token_mass):
-    """log p(target) without ever building the copy distribution.
+    """log p(target) without ever building the copy distribution, nor the logits of all targets.
 
     Args:
       states, contexts: [B, T, D].
       embedding: [V, D].
       targets: [B, T] int32.
-      copy_mass, token_mass: [B, T], see `DecoderOutput`.
+      copy_mass, token_mass: [B, T], see `Scores`.
 
     Returns:
       (log_prob [B, T], mean_log_prob [B, T] of the vocabulary softmax over real ids, for
       label smoothing, gate [B, T] the probability to generate), all float32.
     """
-    logits = self.logits(states, embedding)
-    log_normaliser = jax.nn.logsumexp(logits, axis=-1)
-    target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    log_prob = target_logits - log_normaliser
-    real = jnp.isfinite(logits)
-    mean_log_prob = jnp.where(real, logits, 0.0).sum(-1) / self.num_real_ids - log_normaliser
+
+    def chunk(states, targets):
+      logits = self.logits(states, embedding)
+      log_normaliser = jax.nn.logsumexp(logits, axis=-1)
+      # Not a gather: its gradient would be a scatter.
+      is_target = targets[..., None] == jnp.arange(logits.shape[-1])
+      target_logits = jnp.where(is_target, logits, 0.0).sum(-1)
+      mean = jnp.where(jnp.isfinite(logits), logits, 0.0).sum(-1) / self.num_real_ids
+      return target_logits - log_normaliser, mean - log_normaliser
+
+    log_prob, mean_log_prob = _by_chunks(chunk, states, targets)
     if not self.config.copy:
       return log_prob, mean_log_prob, jnp.ones_like(log_prob)
     log_gate, log_copy_gate = self._log_gates(states, contexts, token_mass)
@@ -109,3 +115,27 @@ class Generator(nn.Module):
     log_gate = jnp.where(nothing, 0.0, jax.nn.log_sigmoid(score))
     log_copy_gate = jnp.where(nothing, -jnp.inf, jax.nn.log_sigmoid(-score))
     return log_gate, log_copy_gate
+
+
+def _by_chunks(function, *arrays):
+  """`function` of slices of the [B, T, ...] arrays along T, its results [B, T] put together.
+
+  Logits of all targets would be the largest array of a training step with a large
+  vocabulary; a chunk's are computed again in the backward pass instead of being kept.
+  """
+  length = arrays[0].shape[1]
+  count = -(-length // _CHUNK)
+  if count == 1:
+    return function(*arrays)
+  size = -(-length // count)
+
+  def cut(array):
+    array = jnp.pad(array, [(0, 0), (0, count * size - length)] + [(0, 0)] * (array.ndim - 2))
+    return jnp.moveaxis(array.reshape(array.shape[0], count, size, *array.shape[2:]), 1, 0)
+
+  def join(array):
+    return jnp.moveaxis(array, 0, 1).reshape(array.shape[1], -1)[:, :length]
+
+  compute = jax.checkpoint(function, prevent_cse=False)
+  results = jax.lax.map(lambda slices: compute(*slices), tuple(map(cut, arrays)))
+  return jax.tree.map(join, results)

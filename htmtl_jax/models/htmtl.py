@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from htmtl_jax.layout import Batch, Targets
 from htmtl_jax.models.config import ModelConfig, round_up_vocabulary
 from htmtl_jax.models.decoder import Cache, Decoder
+from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.encoder import Encoder, EncoderOutput
 from htmtl_jax.models.generator import Generator
 from htmtl_jax.models.memory import Memory, make_memory, segment_scores
@@ -60,7 +61,7 @@ class Htmtl(nn.Module):
     self.encoder = Encoder(config)
     self.decoder = Decoder(config)
     self.generator = Generator(config, self.vocabulary_size)
-    self.drop = nn.Dropout(config.dropout)
+    self.drop = Dropout(config.dropout)
 
   def embed(self, ids, deterministic=True):
     """[...] int32 -> [..., D] of about unit variance."""
@@ -104,8 +105,8 @@ class Htmtl(nn.Module):
       decoded.contexts,
       self.embedding,
       targets.ids,
-      decoded.copy_mass,
-      decoded.token_mass,
+      decoded.scores.copy_mass,
+      decoded.scores.token_mass,
     )
     return ModelOutput(
       encoded=encoded,
@@ -113,7 +114,7 @@ class Htmtl(nn.Module):
       smooth_log_probs=smooth,
       gate=gate,
       states=decoded.states,
-      unit_scores=segment_scores(decoded.unit_attention, encoded, batch),
+      unit_scores=segment_scores(decoded.scores.unit_attention, encoded, batch),
     )
 
   # ---------------------------------------------------------------- step by step

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.dropout import Dropout
 
 # Where the steps of `LengthEmbedding` begin: 1, 2, ..., 8, 10, 11, 13, 16, 19, ... 2048.
 _LENGTH_STEPS = np.array([*range(1, 9), *np.round(8 * 2 ** (np.arange(1, 33) / 4))], np.int32)
@@ -39,8 +40,8 @@ class Dense(nn.Module):
   contract: int = 1
 
   @nn.compact
-  def __call__(self, x):
-    """[..., contracted] -> [..., features]."""
+  def __call__(self, x, transposed: bool = False):
+    """[..., contracted] -> [..., features], or [features, ...] if `transposed`."""
     inputs = x.shape[x.ndim - self.contract :]
     # LeCun normal: variance one over the number of inputs.
     init = nn.initializers.variance_scaling(
@@ -54,8 +55,11 @@ class Dense(nn.Module):
       "kernel", nn.with_logical_partitioning(init, self.axes), (*inputs, *self.features)
     )
     dtype = self.config.compute_dtype
-    contracted = (tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract)))
-    return jax.lax.dot_general(x.astype(dtype), kernel.astype(dtype), (contracted, ((), ())))
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
+    if transposed:
+      return jax.lax.dot_general(kernel, x, ((first, last), ((), ())))
+    return jax.lax.dot_general(x, kernel, ((last, first), ((), ())))
 
 
 def dense(features, axes, config: ModelConfig, *, contract=1, name=None) -> Dense:
@@ -74,9 +78,36 @@ class RMSNorm(nn.Module):
     scale = self.param(
       "scale", nn.with_logical_partitioning(nn.initializers.ones, ("embed",)), (x.shape[-1],)
     )
-    x32 = x.astype(jnp.float32)
-    x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + 1e-6)
-    return (x32 * scale).astype(self.config.compute_dtype)
+    return rms_norm(x, scale).astype(self.config.compute_dtype)
+
+
+@jax.custom_vjp
+def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
+  """x / rms(x) * scale over the last axis: [..., D], [D] -> [..., D] float32.
+
+  Its own gradient, so that x is all that is kept for the backward pass. Left to itself
+  every norm would keep three float32 arrays of its size.
+  """
+  return _normalised(x)[0] * scale
+
+
+def _normalised(x):
+  """(x / rms, 1 / rms), float32."""
+  x = x.astype(jnp.float32)
+  inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+  return x * inverse, inverse
+
+
+def _rms_norm_backward(residuals, gradient):
+  x, scale = residuals
+  unit, inverse = _normalised(x)
+  d_scale = (gradient * unit).sum(tuple(range(x.ndim - 1)))
+  d_unit = gradient * scale
+  d_x = inverse * (d_unit - unit * jnp.mean(d_unit * unit, axis=-1, keepdims=True))
+  return d_x.astype(x.dtype), d_scale
+
+
+rms_norm.defvjp(lambda x, scale: (rms_norm(x, scale), (x, scale)), _rms_norm_backward)
 
 
 class Mlp(nn.Module):
@@ -88,9 +119,32 @@ class Mlp(nn.Module):
   def __call__(self, x, deterministic):
     config = self.config
     h = RMSNorm(config, name="norm")(x)
-    h = nn.gelu(dense(config.mlp_width, ("embed", "mlp"), config, name="wide")(h))
+    h = gelu(dense(config.mlp_width, ("embed", "mlp"), config, name="wide")(h))
     h = dense(config.width, ("mlp", "embed"), config, name="narrow")(h)
-    return x + nn.Dropout(config.dropout)(h, deterministic=deterministic)
+    return x + Dropout(config.dropout)(h, deterministic=deterministic)
+
+
+_GELU_SLOPE = 2 * (2 / np.pi) ** 0.5
+
+
+@jax.custom_vjp
+def gelu(x: jax.Array) -> jax.Array:
+  """x Phi(x) in its tanh form (Hendrycks & Gimpel 2016), keeping x alone for the backward pass.
+
+  Written as a sigmoid, (1 + tanh u) / 2 = sigmoid(2 u): one pass over the array, not three.
+  """
+  return x * jax.nn.sigmoid(_GELU_SLOPE * x * (1 + 0.044715 * x * x))
+
+
+def _gelu_backward(x, gradient):
+  z = x.astype(jnp.float32)
+  share = jax.nn.sigmoid(_GELU_SLOPE * z * (1 + 0.044715 * z * z))
+  inner = _GELU_SLOPE * (1 + 3 * 0.044715 * z * z)
+  derivative = share + z * share * (1 - share) * inner
+  return ((gradient.astype(jnp.float32) * derivative).astype(x.dtype),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 class PositionEmbedding(nn.Module):

@@ -14,6 +14,7 @@ from htmtl_jax.layout import Batch
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.encoder import EncoderOutput
 from htmtl_jax.models.importance import with_floor
+from htmtl_jax.models.memory_attention import Blocks
 from htmtl_jax.models.rows import (
   EXACT,
   NEGATIVE,
@@ -25,7 +26,9 @@ from htmtl_jax.models.rows import (
 
 @flax.struct.dataclass
 class Memory:
-  """Keys of one document in the order tokens, sentences, paragraphs, sections.
+  """Keys of one document in the order tokens, sentences, paragraphs, sections, padding.
+
+  M is rounded up so that cross-attention can cut it into equal blocks.
 
   Attributes:
     states: [B, M, D].
@@ -83,23 +86,18 @@ def make_memory(
   token_ids = jnp.concatenate(
     [jnp.where(copyable, ids, -1), jnp.full((batch_size, segment_count), -1, ids.dtype)], axis=-1
   )
-  if config.memory == "tokens":  # then only these keys exist
-    num_tokens = ids.shape[-1]
-    return Memory(
-      states=encoded.token_states.reshape(batch_size, num_tokens, -1),
-      bias=jnp.stack(rows, axis=1)[..., :num_tokens],
-      token_ids=token_ids[:, :num_tokens],
-    )
-  states = jnp.concatenate(
-    [
-      encoded.token_states.reshape(batch_size, -1, encoded.token_states.shape[-1]),
-      encoded.sentence_states,
-      encoded.paragraph_states,
-      encoded.section_states,
-    ],
-    axis=1,
+  parts = [encoded.token_states.reshape(batch_size, ids.shape[-1], -1)]
+  if config.memory != "tokens":  # else only these keys exist
+    parts += [encoded.sentence_states, encoded.paragraph_states, encoded.section_states]
+  keys = sum(part.shape[1] for part in parts)
+  padding = Blocks.cover(keys, config.key_block).length - keys
+  states = jnp.concatenate(parts, axis=1)
+  bias = jnp.stack(rows, axis=1)[..., :keys]
+  return Memory(
+    states=jnp.pad(states, [(0, 0), (0, padding), (0, 0)]),
+    bias=jnp.pad(bias, [(0, 0), (0, 0), (0, padding)], constant_values=NEGATIVE),
+    token_ids=jnp.pad(token_ids[:, :keys], [(0, 0), (0, padding)], constant_values=-1),
   )
-  return Memory(states=states, bias=jnp.stack(rows, axis=1), token_ids=token_ids)
 
 
 def _tokens_in_sentence(batch: Batch) -> jax.Array:
@@ -118,8 +116,8 @@ def segment_scores(
   scores sum to what the attention summed to, and a parent's is the sum of its children's.
 
   Args:
-    attention: [B, G, M] float32, one distribution (or a mean of some) per group g; M = N
-      where the memory has tokens alone.
+    attention: [B, G, M] float32, one distribution (or a mean of some) per group g. Where the
+      memory has tokens alone, what follows them is padding and holds nothing.
     encoded: gives the shares w.
     batch: gives the tree.
 
@@ -130,10 +128,10 @@ def segment_scores(
   num_tokens = batch.token_ids.shape[1] * batch.token_ids.shape[2]
   sizes = [num_tokens, batch.tokens.parent_mask.shape[-1], batch.sentences.parent_mask.shape[-1]]
   ends = [sum(sizes[: i + 1]) for i in range(3)]
-  # Without segment keys (memory="tokens") nothing lies on them.
-  padding = ends[-1] + batch.section_mask.shape[-1] - attention.shape[-1]
-  attention = jnp.pad(attention, [(0, 0), (0, 0), (0, padding)])
-  tokens, sentences, paragraphs, sections = jnp.split(attention, ends, axis=-1)
+  end = ends[-1] + batch.section_mask.shape[-1]
+  # Padding of the memory goes; without segment keys (memory="tokens") nothing lies on them.
+  attention = jnp.pad(attention, [(0, 0), (0, 0), (0, max(0, end - attention.shape[-1]))])
+  tokens, sentences, paragraphs, sections = jnp.split(attention[..., :end], ends, axis=-1)
 
   def down(parents, log_shares, rows):
     """Shares [B, G, p] out to children [B, G, n]."""

@@ -1,0 +1,144 @@
+"""One measurement, in a process of its own: memory, threads and caches are nobody else's.
+
+    python -m benchmarks.measure RESULT.json < REQUEST.json
+
+`benchmarks.run` starts it; the request is a `Request` or one for `matmul.rate_of`.
+What goes wrong inside is a result too: {"status": "failed", "message": ...}.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import pathlib
+import re
+import resource
+import statistics
+import sys
+import time
+
+from benchmarks.prepared_system import PreparedSystem, Request
+from htmtl_jax.errors import UserError
+
+_OUT_OF_MEMORY = re.compile(
+  r"out of memory|RESOURCE_EXHAUSTED|can't allocate memory|not enough memory", re.IGNORECASE
+)
+
+
+def measure(request: Request) -> dict:
+  """Warms a system up, times it, and returns its row."""
+  system = _prepare(request)
+  start = time.perf_counter()
+  system.warm_up()
+  first_seconds = time.perf_counter() - start
+  _reset_peak(system)
+  busy = _busy_seconds()
+  seconds = []
+  for _ in range(request.repeats):
+    start = time.perf_counter()
+    shown = system.run()
+    seconds.append(time.perf_counter() - start)
+  others = _others_share(busy, _busy_seconds(), sum(seconds))
+  peak, peak_with_start = _peak_bytes(system)
+  if request.profile and system.trace is not None:
+    system.trace(request.profile)
+  flops, useful_flops = system.count_flops()
+  return {
+    "status": "ok",
+    **system.facts,
+    **shown,
+    "first_seconds": first_seconds,
+    "seconds": seconds,
+    "median_seconds": statistics.median(seconds),
+    "peak_memory_bytes": peak,
+    "peak_memory_with_compilation_bytes": peak_with_start,
+    "flops": flops,
+    "useful_flops": useful_flops,
+    "other_programs_share": others,
+  }
+
+
+def _prepare(request: Request) -> PreparedSystem:
+  from benchmarks.peer_names import PEERS
+
+  if request.system in PEERS:
+    from benchmarks import peer_system as module  # PyTorch only
+  else:
+    from benchmarks import htmtl_system as module  # JAX only
+  return module.prepare(request)
+
+
+def _reset_peak(system: PreparedSystem) -> None:
+  """Forgets the memory that building and compiling took, where the system lets us."""
+  gc.collect()
+  system.reset_peak()
+  try:
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system first
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+  except (OSError, AttributeError):
+    pass  # not Linux: the peak of the whole process then
+
+
+def _peak_bytes(system: PreparedSystem) -> tuple[int, int]:
+  """(during the timed calls, since the process began) of the device or of the process."""
+  of_device = system.peak_bytes()
+  if of_device is not None:
+    return of_device, of_device
+  unit = 1 if sys.platform == "darwin" else 1024
+  whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+  try:
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024, whole
+  except (OSError, TypeError):
+    return whole, whole
+
+
+def _busy_seconds() -> tuple[float, float] | None:
+  """(processor seconds of the whole machine, of this process) so far; None if not Linux."""
+  try:
+    fields = pathlib.Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+  except OSError:
+    return None
+  ticks = [int(field) for field in fields]
+  own = os.times()
+  busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # idle, waiting for disks
+  return busy, own.user + own.system
+
+
+def _others_share(before, after, seconds: float) -> float | None:
+  """Share of the processors that other programs used meanwhile: timings are only good near 0."""
+  if before is None or after is None or seconds <= 0:
+    return None
+  others = (after[0] - before[0]) - (after[1] - before[1])
+  return max(0.0, others / (os.cpu_count() * seconds))
+
+
+def answer(request: dict) -> dict:
+  """`measure`, or the matmul rate; an exception becomes a row that says what it was."""
+  try:
+    if "matmul" in request:
+      from benchmarks import matmul
+
+      return {
+        "status": "ok",
+        **matmul.rate_of(request["matmul"], request["dtype"], request["quick"]),
+      }
+    return measure(Request(**request))
+  except UserError as error:
+    return {"status": "wrong input", "message": str(error)}
+  except Exception as error:  # whatever a library raises for a size that it cannot do
+    text = " ".join(str(error).split()) or "no message"
+    out_of_memory = isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(text)
+    return {
+      "status": "out of memory" if out_of_memory else "failed",
+      "message": f"{type(error).__name__}: {text[:500]}",
+    }
+
+
+def main() -> None:
+  result = answer(json.load(sys.stdin))
+  pathlib.Path(sys.argv[1]).write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+  main()

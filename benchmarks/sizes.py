@@ -1,0 +1,79 @@
+"""The sizes of the comparison, and the one place that says how HTMTL splits its layers.
+
+Every system of a size has the same width, heads, vocabulary and, within 5%, the same
+number of parameters without embeddings; `htmtl_deep` alone has more.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+  """What the systems of a size have in common.
+
+  Attributes:
+    width, num_heads, vocabulary: D, H, V.
+    mlp_width: F of the peers.
+    encoder_layers, decoder_layers: of the peers.
+  """
+
+  width: int
+  num_heads: int
+  mlp_width: int
+  vocabulary: int
+  encoder_layers: int
+  decoder_layers: int
+
+
+SIZES = {
+  "tiny": Size(32, 2, 80, 250, 3, 2),  # shows that everything runs; its speeds mean nothing
+  "small": Size(256, 4, 1024, 8000, 4, 2),
+  "base": Size(512, 8, 2048, 32000, 8, 4),
+}
+
+# The layer split we ship, by size: values of `config.model` (configs/base.py). A test holds
+# its parameters to the peers' and half of them to the token layers and the decoder.
+HTMTL_SPLITS = {
+  "tiny": dict(
+    mlp_width=64,
+    token_layers=1,
+    paragraph_layers=0,
+    section_layers=0,
+    document_layers=0,
+    top_down_layers=1,
+    decoder_layers=1,
+    max_positions=8,
+    scan_layers=False,  # nothing to gain at one layer, and it traces twice
+  ),
+  "small": dict(
+    mlp_width=1024,
+    token_layers=1,
+    paragraph_layers=1,
+    section_layers=0,
+    document_layers=0,
+    top_down_layers=1,
+    top_down_mlps="none",
+    decoder_layers=2,
+  ),
+  "base": dict(
+    mlp_width=2048,
+    token_layers=2,
+    paragraph_layers=2,
+    section_layers=1,
+    document_layers=1,
+    top_down_layers=1,
+    top_down_mlps="none",
+    decoder_layers=4,
+  ),
+}
+
+
+def deep_split(name: str) -> dict:
+  """The split with the peers' token and decoder layers, number and width, below ours above."""
+  size = SIZES[name]
+  return dict(
+    HTMTL_SPLITS[name],
+    mlp_width=size.mlp_width,
+    token_layers=size.encoder_layers,
+    decoder_layers=size.decoder_layers,
+  )
