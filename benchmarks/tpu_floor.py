@@ -67,9 +67,12 @@ def floors(
     flops = children * (2 * D * H + 2 * D * D + 2 * slots * D) + parents * 2 * D * D
     return flops, children * D, 2 * D * D + D * H
 
-  def from_parent(children, slots, parents):
-    flops = parents * 2 * D * D + children * (2 * slots * D + 4 * D * F)
-    return flops, children * (2 * D + F), D * D + 2 * D * F
+  # Which states get an MLP after their parent's state, where the config can choose.
+  mlps = getattr(model, "top_down_mlps", "all")
+
+  def from_parent(children, slots, parents, mlp):
+    flops = parents * 2 * D * D + children * (2 * slots * D + mlp * 4 * D * F)
+    return flops, children * (D + mlp * (D + F)), D * D + mlp * 2 * D * F
 
   def reading(positions, keys, depth):
     flops = (positions + keys) * 4 * D * D + 4 * positions * keys * D + positions * 4 * D * F
@@ -82,8 +85,8 @@ def floors(
     transformer(P, model.section_layers, bucket.row_paragraphs),
     pool(P, bucket.row_section_slots, C),
     transformer(C, model.document_layers, C),
-    from_parent(P, bucket.row_section_slots, C),
-    from_parent(S, bucket.row_paragraph_slots, P),
+    from_parent(P, bucket.row_section_slots, C, mlps != "none"),
+    from_parent(S, bucket.row_paragraph_slots, P, mlps != "none"),
     reading(S, P + C, model.top_down_layers),
   )
   tokens = add(
@@ -91,7 +94,7 @@ def floors(
     pool(N, bucket.row_sentence_slots, bucket.token_rows * bucket.row_sentence_slots),
   )
   shift = lambda positions: (2 * positions * D * D, 0, D * D)
-  down = from_parent(N, bucket.row_sentence_slots, S)
+  down = from_parent(N, bucket.row_sentence_slots, S, mlps == "all")
   attention = (layers * T * (4 * D * D + 4 * M * D) + 2 * T * U * M, layers * T * 3 * D)
 
   def floor(name, prefixes, flops, saved, weights, formula, extra=0):
