@@ -172,7 +172,8 @@ class ComparisonTest(absltest.TestCase):
   def test_rounds_rates_ratios_linearity(self):
     row = lambda system, length, seconds, **more: {
       "system": system, "task": "train", "length": length, "status": "ok", "seconds": seconds,
-      "peak_memory_bytes": length, "token_slots": 20_000, "useful_flops": 50, "other_programs_share": 0.0, **more,
+      "peak_memory_bytes": length, "token_slots": 20_000, "useful_flops": 50,
+      "other_programs_share": 0.0, **more,
     }  # fmt: skip
     rows = comparison.merge_rounds(
       [
