@@ -263,7 +263,7 @@ def _format_help() -> str:
   for name in ("config", "mode", *_MODE_FLAGS, "compilation_cache", "help"):
     default = values[name].default
     lines.append(
-      f"  --{name:<11}{values[name].help}" + (f" (default: {default})" if default else "")
+      f"  --{name:<10} {values[name].help}" + (f" (default: {default})" if default else "")
     )
   return _USAGE.format(modes=modes, flags="\n".join(lines) + "\n")
 
