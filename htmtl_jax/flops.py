@@ -87,6 +87,11 @@ def _count(jaxpr) -> int:
       (contracted, _), _ = equation.params["dimension_numbers"]
       summed = math.prod(equation.invars[0].aval.shape[i] for i in contracted)
       total += 2 * summed * math.prod(equation.outvars[0].aval.shape)
+    if equation.primitive.name == "cond":  # the same for each platform, or one of several: the most
+      total += max(_count(branch.jaxpr) for branch in equation.params["branches"])
+      continue
+    if equation.primitive.name == "pallas_call":
+      continue  # one program of a kernel; the plain code beside it is what is counted
     repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
     for value in equation.params.values():
       for inner in jax.tree.leaves(

@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.flops import RECOMPUTED
+from htmtl_jax.models.gpu import cross
+from htmtl_jax.models.gpu.launch import choose
 from htmtl_jax.models.rows import EXACT
 
 _ALIGN = 128  # lanes of a TPU; a multiple of any CPU's vector
@@ -91,7 +93,27 @@ def attend_to_memory(blocks: Blocks, query, keys, values, bias, level_weights) -
   return _attend_forward(blocks, query, keys, values, bias, level_weights)[0]
 
 
-def _attend_forward(blocks, query, keys, values, bias, level_weights):
+def _attend_forward(blocks, *inputs):
+  plain = functools.partial(_forward, blocks)
+  out, lse = choose(plain, cross.forward, *inputs, suits=cross.suits(*inputs[:2]))
+  return out, (*inputs, out, lse)
+
+
+def _attend_backward(blocks, residuals, gradient):
+  *inputs, out, lse = residuals
+  plain = functools.partial(_backward, blocks)
+  delta = _dot_heads(gradient, out)  # [B, H, T]
+  gradients = choose(
+    plain, cross.backward, *inputs, gradient, lse, delta, suits=cross.suits(*inputs[:2])
+  )
+  return *gradients, None
+
+
+attend_to_memory.defvjp(_attend_forward, _attend_backward)
+
+
+def _forward(blocks, query, keys, values, bias, level_weights):
+  """(out, lse [B, H, T])."""
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
 
@@ -111,20 +133,14 @@ def _attend_forward(blocks, query, keys, values, bias, level_weights):
   )
   most, total, out = blocks.loop(body, start)
   lse = most + jnp.log(total)  # [B, H, T]
-  out = jnp.moveaxis(out / total[..., None], 1, 2).astype(query.dtype)
-  return out, (query, keys, values, bias, level_weights, out, lse)
+  return jnp.moveaxis(out / total[..., None], 1, 2).astype(query.dtype), lse
 
 
-def _attend_backward(blocks, residuals, gradient):
-  query, keys, values, bias, level_weights, out, lse = residuals
-  delta = _dot_heads(gradient, out)  # [B, H, T]
+def _backward(blocks, query, keys, values, bias, level_weights, gradient, lse, delta):
   no_extra = lambda i, p: 0.0
   return _gradients(
     blocks, query, keys, values, bias, level_weights, gradient, lse, delta, no_extra
   )
-
-
-attend_to_memory.defvjp(_attend_forward, _attend_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -147,7 +163,39 @@ def attend_with_scores(
   )[0]
 
 
-def _scores_forward(blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids):
+def _scores_forward(blocks, *inputs):
+  plain = functools.partial(_forward_with_scores, blocks)
+  suits = cross.suits(*inputs[:2])
+  out, lse, *scores = choose(plain, cross.forward_with_scores, *inputs, suits=suits)
+  return (out, Scores(*scores)), (*inputs, out, lse)
+
+
+def _scores_backward(blocks, residuals, gradients):
+  *inputs, out, lse = residuals
+  gradient, scores = gradients
+  plain = functools.partial(_backward_with_scores, blocks)
+  gradients = choose(
+    plain,
+    cross.backward_with_scores,
+    *inputs,
+    gradient,
+    lse,
+    _dot_heads(gradient, out),
+    scores.unit_attention,
+    scores.copy_mass,
+    scores.token_mass,
+    suits=cross.suits(*inputs[:2]),
+  )
+  return *gradients, *(None,) * 4
+
+
+attend_with_scores.defvjp(_scores_forward, _scores_backward)
+
+
+def _forward_with_scores(
+  blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids
+):
+  """(out, lse [B, H, T], unit_attention, copy_mass, token_mass)."""
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
   lse = _log_normaliser(blocks, scaled, keys, bias, level_weights)
@@ -173,41 +221,32 @@ def _scores_forward(blocks, query, keys, values, bias, level_weights, unit_weigh
   )
   out, units, copy_mass, token_mass = blocks.loop(body, start)
   out = jnp.moveaxis(out, 1, 2).astype(query.dtype)
-  residuals = (
-    query, keys, values, bias, level_weights, unit_weights, targets, token_ids, out, lse,
-  )  # fmt: skip
-  return (out, Scores(units, copy_mass, token_mass)), residuals
+  return out, lse, units, copy_mass, token_mass
 
 
-def _scores_backward(blocks, residuals, gradients):
-  query, keys, values, bias, level_weights, unit_weights, targets, token_ids, out, lse = residuals
-  gradient, scores = gradients
+def _backward_with_scores(
+  blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
+  gradient, lse, delta, d_units, d_copy, d_token,
+):  # fmt: skip
+  """Gradients of query, keys, values and bias, `delta` being that of the output alone."""
   heads = query.shape[2]
   scaled = _scaled(query)
 
   def extra(i, p):
     """[B, 1, T, m]: the gradient that reaches every head's weights through the scores."""
     del p
-    by_unit = jnp.einsum(
-      "btu,bum->btm", unit_weights, blocks.take(scores.unit_attention, i), precision=EXACT
-    )
+    by_unit = jnp.einsum("btu,bum->btm", unit_weights, blocks.take(d_units, i), precision=EXACT)
     same, copyable = _copy_masks(blocks, targets, token_ids, i)
-    by_token = jnp.where(same, scores.copy_mass[..., None], 0.0)
-    by_token += jnp.where(copyable, scores.token_mass[..., None], 0.0)
+    by_token = jnp.where(same, d_copy[..., None], 0.0)
+    by_token += jnp.where(copyable, d_token[..., None], 0.0)
     return ((by_unit + by_token) / heads)[:, None]
 
   def body(i, delta):
     p = jnp.exp(_block_scores(blocks, scaled, keys, bias, level_weights, i) - lse[..., None])
-    return delta + jnp.einsum('bhtm,m->bht', p * extra(i, p), jnp.ones(p.shape[-1]))
+    return delta + jnp.einsum("bhtm,m->bht", p * extra(i, p), jnp.ones(p.shape[-1]))
 
-  delta = blocks.loop(body, _dot_heads(gradient, out))
-  return (
-    *_gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, delta, extra),
-    *(None,) * 3,
-  )
-
-
-attend_with_scores.defvjp(_scores_forward, _scores_backward)
+  delta = blocks.loop(body, delta)
+  return _gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, delta, extra)
 
 
 def _log_normaliser(blocks, scaled, keys, bias, level_weights) -> jax.Array:
@@ -262,7 +301,7 @@ def _gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, 
   )
   d_query, d_keys, d_values, d_bias = blocks.loop(body, start)
   d_query = jnp.moveaxis(d_query * _scale(query), 1, 2).astype(query.dtype)
-  return d_query, d_keys, d_values, d_bias, None
+  return d_query, d_keys, d_values, d_bias
 
 
 def _block_scores(blocks, scaled, keys, bias, level_weights, i) -> jax.Array:
