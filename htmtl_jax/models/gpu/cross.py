@@ -20,8 +20,7 @@ def forward(query, keys, values, bias, level_weights):
   """(out [B, T, H, E], lse [B, H, T]) of `attend_to_memory`."""
 
   def run(query, keys, values, bias, level_weights):
-    readers = memory.Readers(query, _turn(level_weights))
-    return memory.read(readers, memory.Memory(keys, values, bias))[:2]
+    return memory.read(*_pair(query, keys, values, bias, level_weights))[:2]
 
   return over_mesh(run, _INPUTS, (_QUERY, _HEADS))(query, keys, values, bias, level_weights)
 
@@ -30,14 +29,13 @@ def backward(query, keys, values, bias, level_weights, gradient, lse, delta):
   """Gradients of query, keys, values and bias."""
 
   def run(query, keys, values, bias, level_weights, gradient, lse, delta):
-    readers = memory.Readers(query, _turn(level_weights))
-    return memory.gradients(readers, memory.Memory(keys, values, bias), gradient, lse, delta)
+    return memory.gradients(*_pair(query, keys, values, bias, level_weights), gradient, lse, delta)
 
   in_axes = (*_INPUTS, _QUERY, _HEADS, _HEADS)
   *gradients, d_bias = over_mesh(run, in_axes, (_QUERY, _KEYS, _KEYS, _KEYS))(
     query, keys, values, bias, level_weights, gradient, lse, delta
   )
-  return *gradients, d_bias.sum(1)
+  return *gradients, d_bias[:, :, : bias.shape[1]].sum(1)
 
 
 def forward_with_scores(query, keys, values, bias, level_weights, unit_weights, targets, token_ids):
@@ -45,8 +43,10 @@ def forward_with_scores(query, keys, values, bias, level_weights, unit_weights, 
   num_units = unit_weights.shape[-1]
 
   def run(query, keys, values, bias, level_weights, unit_weights, targets, token_ids):
-    readers = _readers(query, level_weights, unit_weights, targets)
-    kept = memory.Memory(keys, values, bias, token_ids=token_ids)
+    readers, kept = _pair(query, keys, values, bias, level_weights)
+    units = _pad_units(jnp.moveaxis(unit_weights, 1, 2)).astype(jnp.bfloat16)
+    readers = readers.replace(units=units, targets=targets)
+    kept = kept.replace(token_ids=token_ids)
     out, lse, copy_mass, token_mass = memory.read(readers, kept)
     return out, lse, copy_mass, token_mass, memory.sum_units(readers, kept, lse)
 
@@ -70,28 +70,26 @@ def backward_with_scores(
     query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
     gradient, lse, delta, d_units, d_copy, d_token,
   ):  # fmt: skip
-    readers = _readers(query, level_weights, unit_weights, targets)
-    kept = memory.Memory(keys, values, bias, token_ids=token_ids)
-    d_units = _pad_units(d_units / heads).astype(jnp.bfloat16)
-    scores = memory.ScoreGradients(d_units, d_copy / heads, d_token / heads)
-    return memory.gradients(readers, kept, gradient, lse, delta, scores)
+    through = jnp.einsum("btu,bum->btm", unit_weights, d_units)
+    ids = token_ids[:, None, :]
+    through += jnp.where(targets[..., None] == ids, d_copy[..., None], 0.0)
+    through += jnp.where(ids >= 0, d_token[..., None], 0.0)
+    through = (through / heads).astype(jnp.bfloat16)
+    return memory.gradients(
+      *_pair(query, keys, values, bias, level_weights), gradient, lse, delta, through
+    )
 
   in_axes = (*_INPUTS, *_SCORE_INPUTS, _QUERY, _HEADS, _HEADS, _ANY, _TOKENS, _TOKENS)
   *gradients, d_bias = over_mesh(run, in_axes, (_QUERY, _KEYS, _KEYS, _KEYS))(
     query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
     gradient, lse, delta, d_units, d_copy, d_token,
   )  # fmt: skip
-  return *gradients, d_bias.sum(1)
+  return *gradients, d_bias[:, :, : bias.shape[1]].sum(1)
 
 
-def _readers(query, level_weights, unit_weights, targets) -> memory.Readers:
-  units = _pad_units(_turn(unit_weights)).astype(jnp.bfloat16)
-  return memory.Readers(query, _turn(level_weights), units, targets)
-
-
-def _turn(one_hot: jax.Array) -> jax.Array:
-  """[B, T, n] -> [B, n, T]."""
-  return jnp.moveaxis(one_hot, 1, 2)
+def _pair(query, keys, values, bias, level_weights) -> tuple[memory.Readers, memory.Memory]:
+  bias, levels = memory.split_bias(bias, level_weights, query.shape[-1] ** -0.5)
+  return memory.Readers(query, levels), memory.Memory(keys, values, bias)
 
 
 def _pad_units(array: jax.Array) -> jax.Array:

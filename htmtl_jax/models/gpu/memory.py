@@ -24,6 +24,7 @@ from htmtl_jax.models.gpu.launch import call, is_power_of_two, matmul
 from htmtl_jax.models.rows import NEGATIVE
 
 _LOG2_E = 1.4426950408889634  # the chip has a power of two, not of e
+_BIAS_ROWS = 16  # the least that a matrix unit takes
 _LEAST = -1e30  # below any score; with an infinity there would be infinity minus infinity
 
 
@@ -37,8 +38,11 @@ class Tiles:
   stages: int = 2
 
 
-READ, UNITS = Tiles(64, 64), Tiles(64, 64)
-GRAD_QUERIES, GRAD_KEYS = Tiles(64, 64), Tiles(64, 64)
+# The fastest of fifteen on an H200 at 1,216 queries, 17,920 keys, heads of 64 (docs/performance.md).
+READ = Tiles(128, 64, warps=8, stages=3)
+UNITS = Tiles(128, 64, warps=4, stages=2)
+GRAD_QUERIES = Tiles(64, 64, warps=4, stages=3)
+GRAD_KEYS = Tiles(64, 64, warps=4, stages=2)
 
 
 @flax.struct.dataclass
@@ -47,7 +51,7 @@ class Readers:
 
   Attributes:
     query: [B, T, H, E] bfloat16, not scaled.
-    levels: [B, N, T] float32, one-hot level of each query; None without a bias.
+    levels: [B, T, N] bfloat16, what each query takes of the bias (`split_bias`); None without one.
     units: [B, U, T] bfloat16, one-hot unit of each query, U a power of two; None without scores.
     targets: [B, T] int32, the tokens to be predicted; None without scores.
   """
@@ -64,7 +68,7 @@ class Memory:
 
   Attributes:
     keys, values: [B, H, E, M] bfloat16.
-    bias: [B, N, M] float32, by level of the query, or None.
+    bias: [B, N, M] bfloat16, see `split_bias`, or None.
     mask: [B, T, M] bool, True where a query may look, or None.
     token_ids: [B, M] int32, -1 where not copyable; None without scores.
   """
@@ -76,20 +80,6 @@ class Memory:
   token_ids: jax.Array | None = None
 
 
-@flax.struct.dataclass
-class ScoreGradients:
-  """Gradients of what `Scores` says, for the weights of one head: already divided by H.
-
-  Attributes:
-    units: [B, U, M] bfloat16.
-    copy, token: [B, T] float32, of copy_mass and token_mass.
-  """
-
-  units: jax.Array
-  copy: jax.Array
-  token: jax.Array
-
-
 def suits(query: jax.Array, keys: jax.Array) -> bool:
   """Whether these kernels take [B, T, H, E] queries and [B, H, E, M] keys like these."""
   head_width = query.shape[-1]
@@ -99,6 +89,33 @@ def suits(query: jax.Array, keys: jax.Array) -> bool:
     and keys.shape[-1] % 128 == 0
     and 16 <= head_width <= 128
     and is_power_of_two(head_width)
+  )
+
+
+def split_bias(bias: jax.Array, level_weights: jax.Array, scale: float):
+  """A float32 bias by level as a product of bfloat16 matrices, which the chip adds for nothing.
+
+  Three bfloat16 numbers hold the 24 bits of a float32, so nothing is rounded off.
+
+  Args:
+    bias: [B, L, M] float32, L at most 5.
+    level_weights: [B, T, L] float32, one-hot level of each query.
+    scale: what scores are multiplied by, the bias among them.
+
+  Returns:
+    (bias [B, N, M], levels [B, T, N]) bfloat16, N = 16; the first L of N are the bias rounded.
+  """
+  rest, parts = bias / scale, []
+  for _ in range(3):
+    # Not a cast there and back, which XLA may leave out as if it were exact.
+    rounded = jax.lax.reduce_precision(rest, exponent_bits=8, mantissa_bits=7)
+    parts.append(rounded.astype(jnp.bfloat16))
+    rest = rest - rounded
+  missing = _BIAS_ROWS - 3 * bias.shape[1]
+  levels = jnp.concatenate([level_weights.astype(jnp.bfloat16)] * 3, axis=-1)
+  return (
+    jnp.pad(jnp.concatenate(parts, axis=1), [(0, 0), (0, missing), (0, 0)]),
+    jnp.pad(levels, [(0, 0), (0, 0), (0, missing)]),
   )
 
 
@@ -161,7 +178,7 @@ def gradients(
   gradient,
   lse,
   delta,
-  scores: ScoreGradients | None = None,
+  through_scores=None,
   *,
   interpret: bool = False,
 ):
@@ -172,17 +189,18 @@ def gradients(
     gradient: [B, T, H, E], of the output.
     lse: [B, H, T], from `read`.
     delta: [B, H, T] float32, the output times its gradient, summed over E.
-    scores: gradients of the scores, if there were any.
+    through_scores: [B, T, M] bfloat16, what reaches every head's weights through the scores, or None.
 
   Returns:
-    ([B, T, H, E], [B, H, E, M] twice, [B, H, N, M] float32 or None: the bias's, by head).
+    ([B, T, H, E], [B, H, E, M] twice, [B, H, N, M] float32 or None: the bias's, by head, not scaled).
   """
   batch, length, heads, width = readers.query.shape
   num_keys = memory.keys.shape[-1]
 
   tiles = GRAD_QUERIES
-  padded, *all_padded = _pad_queries(tiles, readers, memory, gradient, lse, delta, scores)
+  padded, *all_padded = _pad_queries(tiles, readers, memory, gradient, lse, delta, through_scores)
   specs = _Specs(tiles, padded, num_keys, width, query_programs=True)
+  extra = through_scores is not None and specs.mask or None
   run = call(
     functools.partial(_grad_queries, tiles=tiles),
     (
@@ -190,7 +208,7 @@ def gradients(
       jax.ShapeDtypeStruct((batch, heads, padded), jnp.float32),
     ),
     (padded // tiles.queries, heads, batch),
-    (*map(specs.of, (readers, memory)), specs.query, *(specs.by_head,) * 2, specs.of(scores)),
+    (*map(specs.of, (readers, memory)), specs.query, *(specs.by_head,) * 2, extra),
     (specs.query, specs.by_head),
     warps=tiles.warps,
     stages=tiles.stages,
@@ -200,8 +218,9 @@ def gradients(
   d_query, delta = d_query[:, :length], delta[..., :length]
 
   tiles = GRAD_KEYS
-  padded, *all_padded = _pad_queries(tiles, readers, memory, gradient, lse, delta, scores)
+  padded, *all_padded = _pad_queries(tiles, readers, memory, gradient, lse, delta, through_scores)
   specs = _Specs(tiles, padded, num_keys, width, query_programs=False)
+  extra = through_scores is not None and specs.mask or None
   d_keys = jax.ShapeDtypeStruct(memory.keys.shape, memory.keys.dtype)
   d_bias = bias_spec = None
   if memory.bias is not None:
@@ -212,7 +231,7 @@ def gradients(
     functools.partial(_grad_keys, tiles=tiles),
     (d_keys, d_keys, d_bias),
     (num_keys // tiles.keys, heads, batch),
-    (*map(specs.of, (readers, memory)), specs.query, *(specs.by_head,) * 2, specs.of(scores)),
+    (*map(specs.of, (readers, memory)), specs.query, *(specs.by_head,) * 2, extra),
     (specs.keys, specs.keys, bias_spec),
     warps=tiles.warps,
     stages=tiles.stages,
@@ -288,7 +307,7 @@ def _grad_queries(
   gradient_ref,
   lse_ref,
   delta_ref,
-  score_grads,
+  through_ref,
   d_query_ref,
   delta_out_ref,
   *,
@@ -299,25 +318,25 @@ def _grad_queries(
   own = pl.ds(0, tiles.queries)
   steps = memory.keys.shape[-1] // tiles.keys
 
-  if score_grads is not None:
+  def weights_of(j):
+    there = pl.ds(j * tiles.keys, tiles.keys)
+    scores, mask = _scores(query, memory.keys[:, there], readers, memory, own, there)
+    return there, _powers(scores - lse[:, None], mask)
+
+  if through_ref is not None:
 
     def add_scores(j, total):
-      there = pl.ds(j * tiles.keys, tiles.keys)
-      scores, mask = _scores(query, memory.keys[:, there], readers, memory, own, there)
-      weights = _powers(scores - lse[:, None], mask)
-      through_scores = _score_gradient(readers, memory, score_grads, own, there)
-      return total + (weights * through_scores).sum(-1)
+      there, weights = weights_of(j)
+      return total + (weights * through_ref[own, there].astype(jnp.float32)).sum(-1)
 
     delta = jax.lax.fori_loop(0, steps, add_scores, delta)
 
   def body(j, d_query):
-    there = pl.ds(j * tiles.keys, tiles.keys)
+    there, weights = weights_of(j)
     keys = memory.keys[:, there]
-    scores, mask = _scores(query, keys, readers, memory, own, there)
-    weights = _powers(scores - lse[:, None], mask)
     d_weights = matmul(gradient, memory.values[:, there], 1, 0)
-    if score_grads is not None:
-      d_weights += _score_gradient(readers, memory, score_grads, own, there)
+    if through_ref is not None:
+      d_weights += through_ref[own, there].astype(jnp.float32)
     d_scores = weights * (d_weights - delta[:, None])
     return d_query + matmul(d_scores.astype(keys.dtype), keys, 1, 1)
 
@@ -327,38 +346,45 @@ def _grad_queries(
 
 
 def _grad_keys(
-  readers, memory, gradient_ref, lse_ref, delta_ref, score_grads, d_keys_ref, d_values_ref, d_bias_ref,
+  readers, memory, gradient_ref, lse_ref, delta_ref, through_ref, d_keys_ref, d_values_ref, d_bias_ref,
   *, tiles,
 ):  # fmt: skip
-  keys, values = memory.keys[...], memory.values[...]
+  # Keys before queries, [k, q]: so the products that are summed have their left side in registers.
+  keys, values = memory.keys[...].T, memory.values[...].T
+  bias = None if memory.bias is None else memory.bias[...].T
   there = pl.ds(0, tiles.keys)
-  num_levels = 0 if d_bias_ref is None else d_bias_ref.shape[0]
 
   def body(i, carry):
     d_keys, d_values, d_bias = carry
     here = pl.ds(i * tiles.queries, tiles.queries)
     query, gradient = readers.query[here, :], gradient_ref[here, :]
-    scores, mask = _scores(query, keys, readers, memory, here, there)
-    weights = _powers(scores - lse_ref[here][:, None] * _LOG2_E, mask)
-    d_weights = matmul(gradient, values, 1, 0)
-    if score_grads is not None:
-      d_weights += _score_gradient(readers, memory, score_grads, here, there)
-    d_scores = weights * (d_weights - delta_ref[here][:, None])
-    d_bias = tuple(
-      total + (d_scores * readers.levels[n, here][:, None]).sum(0) for n, total in enumerate(d_bias)
-    )
-    d_keys += matmul(query, d_scores.astype(query.dtype), 0, 0)
-    d_values += matmul(gradient, weights.astype(gradient.dtype), 0, 0)
+    scores = matmul(keys, query, 1, 1)
+    if bias is not None:
+      scores += matmul(bias, readers.levels[here, :], 1, 1)
+    scores *= _scale(query) * _LOG2_E
+    mask = None
+    if memory.mask is not None:
+      mask = memory.mask[here, there].T
+      scores = jnp.where(mask, scores, NEGATIVE)
+    weights = _powers(scores - lse_ref[here][None, :] * _LOG2_E, mask)
+    d_weights = matmul(values, gradient, 1, 1)
+    if through_ref is not None:
+      d_weights += through_ref[here, there].T.astype(jnp.float32)
+    d_scores = (weights * (d_weights - delta_ref[here][None, :])).astype(query.dtype)
+    if bias is not None:
+      d_bias += matmul(d_scores, readers.levels[here, :], 1, 0)
+    d_keys += matmul(d_scores, query, 1, 0)
+    d_values += matmul(weights.astype(gradient.dtype), gradient, 1, 0)
     return d_keys, d_values, d_bias
 
   zeros = jnp.zeros(keys.shape, jnp.float32)
-  start = zeros, zeros, (jnp.zeros(tiles.keys, jnp.float32),) * num_levels
+  d_bias = None if bias is None else jnp.zeros(bias.shape, jnp.float32)
   steps = readers.query.shape[0] // tiles.queries
-  d_keys, d_values, d_bias = jax.lax.fori_loop(0, steps, body, start)
-  d_keys_ref[...] = (d_keys * _scale(keys.T)).astype(d_keys_ref.dtype)
-  d_values_ref[...] = d_values.astype(d_values_ref.dtype)
-  for n, total in enumerate(d_bias):
-    d_bias_ref[n, :] = total
+  d_keys, d_values, d_bias = jax.lax.fori_loop(0, steps, body, (zeros, zeros, d_bias))
+  d_keys_ref[...] = (d_keys * _scale(keys)).T.astype(d_keys_ref.dtype)
+  d_values_ref[...] = d_values.T.astype(d_values_ref.dtype)
+  if bias is not None:
+    d_bias_ref[...] = d_bias.T
 
 
 # ------------------------------------------------------------------ what the kernels have in common
@@ -366,10 +392,10 @@ def _grad_keys(
 
 def _scores(query, keys, readers, memory, here, there):
   """([q, k] float32 scores in powers of two, the mask [q, k] or None)."""
-  scores = matmul(query, keys, 1, 0) * (_scale(query) * _LOG2_E)
+  scores = matmul(query, keys, 1, 0)
   if memory.bias is not None:
-    for n in range(memory.bias.shape[0]):
-      scores += readers.levels[n, here][:, None] * (memory.bias[n, there] * _LOG2_E)[None, :]
+    scores += matmul(readers.levels[here, :], memory.bias[:, there], 1, 0)
+  scores *= _scale(query) * _LOG2_E
   mask = None
   if memory.mask is not None:
     mask = memory.mask[here, there]
@@ -386,14 +412,6 @@ def _copies(readers, memory, here, there):
   """([q, k], [1, k]) bool: keys with the query's target, and with any token."""
   ids = memory.token_ids[there][None, :]
   return readers.targets[here][:, None] == ids, ids >= 0
-
-
-def _score_gradient(readers, memory, score_grads, here, there):
-  """[q, k]: what reaches every head's weights through the scores."""
-  same, copyable = _copies(readers, memory, here, there)
-  by_token = jnp.where(same, score_grads.copy[here][:, None], 0.0)
-  by_token += jnp.where(copyable, score_grads.token[here][:, None], 0.0)
-  return by_token + matmul(readers.units[:, here], score_grads.units[:, there], 0, 0)
 
 
 def _scale(query) -> float:
@@ -423,8 +441,9 @@ class _Specs:
     self.keys = spec((None, head, width, m), lambda b, h, i, j: (b, h, 0, j))
     self.by_head = spec((None, head, t), lambda b, h, i, j: (b, h, i))
     self.by_unit_and_key = lambda n: spec((None, n, m), lambda b, h, i, j: (b, 0, j))
-    self._by_level_and_query = lambda n: spec((None, n, t), lambda b, h, i, j: (b, 0, i))
-    self._mask = spec((None, t, m), lambda b, h, i, j: (b, i, j))
+    self._units = lambda n: spec((None, n, t), lambda b, h, i, j: (b, 0, i))
+    self._levels = lambda n: spec((None, t, n), lambda b, h, i, j: (b, i, 0))
+    self.mask = spec((None, t, m), lambda b, h, i, j: (b, i, j))
     self._by_query = spec((None, t), lambda b, h, i, j: (b, i))
     self._by_key = spec((None, m), lambda b, h, i, j: (b, j))
 
@@ -435,21 +454,16 @@ class _Specs:
     known = {
       Readers: lambda: Readers(
         query=self.query,
-        levels=self._if(record.levels, self._by_level_and_query, 1),
-        units=self._if(record.units, self._by_level_and_query, 1),
+        levels=self._if(record.levels, self._levels, 2),
+        units=self._if(record.units, self._units, 1),
         targets=None if record.targets is None else self._by_query,
       ),
       Memory: lambda: Memory(
         keys=self.keys,
         values=self.keys,
         bias=self._if(record.bias, self.by_unit_and_key, 1),
-        mask=None if record.mask is None else self._mask,
+        mask=None if record.mask is None else self.mask,
         token_ids=None if record.token_ids is None else self._by_key,
-      ),
-      ScoreGradients: lambda: ScoreGradients(
-        units=self.by_unit_and_key(record.units.shape[1]),
-        copy=self._by_query,
-        token=self._by_query,
       ),
     }
     return known[type(record)]()
@@ -470,7 +484,7 @@ def _pad_queries(tiles: Tiles, readers: Readers, memory: Memory, *others):
   last = lambda x: None if x is None else _pad_last(x, padded)
   readers = Readers(
     first(readers.query),
-    last(readers.levels),
+    None if readers.levels is None else first(readers.levels),
     last(readers.units),
     None if readers.targets is None else _pad_last(readers.targets, padded, -2),
   )
@@ -478,10 +492,9 @@ def _pad_queries(tiles: Tiles, readers: Readers, memory: Memory, *others):
     memory = memory.replace(mask=first(memory.mask))
   if not others:
     return padded, readers, memory
-  gradient, lse, delta, scores = others
-  if scores is not None:
-    scores = scores.replace(copy=last(scores.copy), token=last(scores.token))
-  return padded, readers, memory, first(gradient), last(lse), last(delta), scores
+  gradient, lse, delta, through_scores = others
+  through_scores = None if through_scores is None else first(through_scores)
+  return padded, readers, memory, first(gradient), last(lse), last(delta), through_scores
 
 
 def _pad_last(array, length, value=0):
