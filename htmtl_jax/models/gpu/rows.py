@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from htmtl_jax.models.gpu.launch import call, is_power_of_two, matmul
 from htmtl_jax.models.rows import NEGATIVE
 
-_QUERIES = 64  # of a row taken at a time, so that scores stay in registers
-_MOST = 256  # longest row
+_QUERIES = 64  # of a row that the forward pass takes at a time
+_MOST = 128  # longest row: a whole row's scores fit the registers of a program
 _LOG2_E = 1.4426950408889634  # the chip has a power of two, not of e
 
 
@@ -59,11 +59,11 @@ def backward(query, key, value, mask, out, gradient, interpret: bool = False):
     (heads, count, batch),
     [_head(width, head_width)] * 3 + [_mask(width), _head(width, head_width)],
     [_head(width, head_width)] * 3,
-    warps=4,
+    warps=8,
     stages=1,
     interpret=interpret,
   )
-  return run(query, key, value, jnp.swapaxes(mask, -1, -2), gradient)
+  return run(query, key, value, mask, gradient)
 
 
 def _head(width, head_width):
@@ -80,7 +80,7 @@ def _row_forward(query_ref, key_ref, value_ref, mask_ref, out_ref, *, scale):
   key, value = key_ref[...], value_ref[...]
   for start in range(0, query_ref.shape[0], _QUERIES):
     part = pl.ds(start, min(_QUERIES, query_ref.shape[0]))
-    weights = _weights(query_ref[part, :], key, mask_ref[part, :], scale, axis=1)
+    weights = _weights(query_ref[part, :], key, mask_ref[part, :], scale)
     out_ref[part, :] = matmul(weights.astype(value.dtype), value, 1, 0).astype(out_ref.dtype)
 
 
@@ -96,26 +96,18 @@ def _row_backward(
   *,
   scale,
 ):
-  # Keys before queries, [w, q]: so the products that are summed have their left side in registers.
-  key, value = key_ref[...], value_ref[...]
-  d_key = jnp.zeros(key.shape, jnp.float32)
-  d_value = jnp.zeros(value.shape, jnp.float32)
-  for start in range(0, query_ref.shape[0], _QUERIES):
-    part = pl.ds(start, min(_QUERIES, query_ref.shape[0]))
-    query, gradient = query_ref[part, :], gradient_ref[part, :]
-    weights = _weights(key, query, mask_ref[:, part], scale, axis=0)
-    d_weights = matmul(value, gradient, 1, 1)
-    inner = (weights * d_weights).sum(0, keepdims=True)
-    d_scores = (weights * (d_weights - inner) * scale).astype(query.dtype)
-    d_query_ref[part, :] = matmul(d_scores, key, 0, 0).astype(d_query_ref.dtype)
-    d_key += matmul(d_scores, query, 1, 0)
-    d_value += matmul(weights.astype(value.dtype), gradient, 1, 0)
-  d_key_ref[...] = d_key.astype(d_key_ref.dtype)
-  d_value_ref[...] = d_value.astype(d_value_ref.dtype)
+  query, key, value, gradient = query_ref[...], key_ref[...], value_ref[...], gradient_ref[...]
+  weights = _weights(query, key, mask_ref[...], scale)
+  d_weights = matmul(gradient, value, 1, 1)
+  inner = (weights * d_weights).sum(-1, keepdims=True)
+  d_scores = (weights * (d_weights - inner) * scale).astype(query.dtype)
+  d_query_ref[...] = matmul(d_scores, key, 1, 0).astype(d_query_ref.dtype)
+  d_key_ref[...] = matmul(d_scores, query, 0, 0).astype(d_key_ref.dtype)
+  d_value_ref[...] = matmul(weights.astype(value.dtype), gradient, 0, 0).astype(d_value_ref.dtype)
 
 
-def _weights(a, b, mask, scale, axis):
-  """Softmax over the keys, which lie along `axis` of [a, b]; zeros where a query sees nothing."""
-  scores = jnp.where(mask, matmul(a, b, 1, 1) * (scale * _LOG2_E), NEGATIVE)
-  powers = jnp.where(mask, jnp.exp2(scores - scores.max(axis, keepdims=True)), 0.0)
-  return powers / jnp.maximum(powers.sum(axis, keepdims=True), 1e-30)
+def _weights(query, key, mask, scale):
+  """Softmax over the keys under the mask, [q, w] float32; zeros where a query sees nothing."""
+  scores = jnp.where(mask, matmul(query, key, 1, 1) * (scale * _LOG2_E), NEGATIVE)
+  powers = jnp.where(mask, jnp.exp2(scores - scores.max(-1, keepdims=True)), 0.0)
+  return powers / jnp.maximum(powers.sum(-1, keepdims=True), 1e-30)
