@@ -12,18 +12,32 @@ from jax.experimental.pallas import triton
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-_enabled = True  # see `reference_only`
+_enabled, _interpreted = True, False  # see the two functions below
 
 
 @contextlib.contextmanager
 def reference_only():
-  """What is traced meanwhile uses plain JAX, to compare or to time the kernels with."""
+  """What is traced meanwhile uses plain JAX, to compare or to time the kernels with.
+
+  JAX remembers what it has traced: enter this before, or call `jax.clear_caches`.
+  """
   global _enabled
   before, _enabled = _enabled, False
   try:
     yield
   finally:
     _enabled = before
+
+
+@contextlib.contextmanager
+def interpreted():
+  """Kernels that are called meanwhile run on any device, slowly: for tests without a GPU."""
+  global _interpreted
+  before, _interpreted = _interpreted, True
+  try:
+    yield
+  finally:
+    _interpreted = before
 
 
 def choose(reference: Callable, kernels: Callable, *arrays, suits: bool):
@@ -45,7 +59,7 @@ def is_power_of_two(n: int) -> bool:
 
 
 def call(
-  kernel: Callable, outputs, grid, in_specs, out_specs, *, warps: int, stages: int, interpret: bool
+  kernel: Callable, outputs, grid, in_specs, out_specs, *, warps: int, stages: int
 ) -> Callable:
   """`pl.pallas_call` by way of Triton, named after the kernel."""
   named = kernel.func if isinstance(kernel, functools.partial) else kernel
@@ -56,7 +70,7 @@ def call(
     in_specs=in_specs,
     out_specs=out_specs,
     compiler_params=triton.CompilerParams(num_warps=warps, num_stages=stages),
-    interpret=interpret,
+    interpret=_interpreted,
     name=named.__name__.strip("_"),
   )
 

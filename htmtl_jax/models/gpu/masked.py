@@ -14,18 +14,18 @@ def suits(query: jax.Array, key: jax.Array) -> bool:
   return query.ndim == 4 and key.shape[1] >= _ALIGN and memory.suits(query, heads_first)
 
 
-def forward(query, key, value, mask, interpret: bool = False) -> jax.Array:
+def forward(query, key, value, mask) -> jax.Array:
   """`attention.attend`: [B, q, H, E], [B, k, H, E] twice, mask [B, q, k] -> [B, q, H, E]."""
-  return memory.read(memory.Readers(query), _memory(key, value, mask), interpret=interpret)[0]
+  return memory.read(memory.Readers(query), _memory(key, value, mask))[0]
 
 
-def backward(query, key, value, mask, out, gradient, interpret: bool = False):
+def backward(query, key, value, mask, out, gradient):
   """Gradients of query, key and value; the log-sum-exp is computed again."""
   readers, kept = memory.Readers(query), _memory(key, value, mask)
-  _, lse, _, _ = memory.read(readers, kept, interpret=interpret)
+  _, lse, _, _ = memory.read(readers, kept)
   delta = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)  # [B, q, H]
   d_query, d_key, d_value, _ = memory.gradients(
-    readers, kept, gradient, lse, jnp.moveaxis(delta, 1, 2), interpret=interpret
+    readers, kept, gradient, lse, jnp.moveaxis(delta, 1, 2)
   )
   back = lambda x: jnp.moveaxis(x, -1, 1)[:, : key.shape[1]]
   return d_query, back(d_key), back(d_value)

@@ -119,7 +119,7 @@ def split_bias(bias: jax.Array, level_weights: jax.Array, scale: float):
   )
 
 
-def read(readers: Readers, memory: Memory, *, interpret: bool = False):
+def read(readers: Readers, memory: Memory):
   """Softmax attention of every query over the whole memory.
 
   Returns:
@@ -144,14 +144,13 @@ def read(readers: Readers, memory: Memory, *, interpret: bool = False):
     (specs.query, specs.by_head, *(mass and specs.by_head,) * 2),
     warps=tiles.warps,
     stages=tiles.stages,
-    interpret=interpret,
   )
   out, lse, copy_mass, token_mass = run(readers, memory)
   cut = lambda x: None if x is None else x[..., :length]
   return out[:, :length], cut(lse), cut(copy_mass), cut(token_mass)
 
 
-def sum_units(readers: Readers, memory: Memory, lse, *, interpret: bool = False) -> jax.Array:
+def sum_units(readers: Readers, memory: Memory, lse) -> jax.Array:
   """[B, U, M] float32: attention, a mean over heads, summed over the queries of each unit."""
   tiles = UNITS
   batch, _, heads, width = readers.query.shape
@@ -167,7 +166,6 @@ def sum_units(readers: Readers, memory: Memory, lse, *, interpret: bool = False)
     specs.by_unit_and_key(readers.units.shape[1]),
     warps=tiles.warps,
     stages=tiles.stages,
-    interpret=interpret,
   )
   return run(readers, memory, lse)
 
@@ -179,8 +177,6 @@ def gradients(
   lse,
   delta,
   through_scores=None,
-  *,
-  interpret: bool = False,
 ):
   """Gradients of query, keys, values and bias.
 
@@ -212,7 +208,6 @@ def gradients(
     (specs.query, specs.by_head),
     warps=tiles.warps,
     stages=tiles.stages,
-    interpret=interpret,
   )
   d_query, delta = run(*all_padded)
   d_query, delta = d_query[:, :length], delta[..., :length]
@@ -235,7 +230,6 @@ def gradients(
     (specs.keys, specs.keys, bias_spec),
     warps=tiles.warps,
     stages=tiles.stages,
-    interpret=interpret,
   )
   return d_query, *run(*all_padded)
 

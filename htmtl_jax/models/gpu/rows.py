@@ -33,7 +33,7 @@ def suits(query: jax.Array, key: jax.Array) -> bool:
   )
 
 
-def forward(query, key, value, mask, interpret: bool = False) -> jax.Array:
+def forward(query, key, value, mask) -> jax.Array:
   """`attention.attend`: query, key, value [B, r, w, H, E], mask [B, r, w, w] -> [B, r, w, H, E]."""
   batch, count, width, heads, head_width = query.shape
   run = call(
@@ -44,12 +44,11 @@ def forward(query, key, value, mask, interpret: bool = False) -> jax.Array:
     _head(width, head_width),
     warps=4,
     stages=1,
-    interpret=interpret,
   )
   return run(query, key, value, mask)
 
 
-def backward(query, key, value, mask, out, gradient, interpret: bool = False):
+def backward(query, key, value, mask, out, gradient):
   """Gradients of query, key and value; the weights are computed again."""
   del out  # what it is good for is computed on the way
   batch, count, width, heads, head_width = query.shape
@@ -61,7 +60,6 @@ def backward(query, key, value, mask, out, gradient, interpret: bool = False):
     [_head(width, head_width)] * 3,
     warps=8,
     stages=1,
-    interpret=interpret,
   )
   return run(query, key, value, mask, gradient)
 
