@@ -36,8 +36,12 @@ class Blocks:
 
   @classmethod
   def cover(cls, keys: int, most: int) -> "Blocks":
-    """The fewest equal blocks of at most about `most` keys; M is then `length`, not `keys`."""
-    count = -(-keys // most)
+    """The fewest equal blocks of at most `most` keys, rounded up; M is then `length`, not `keys`.
+
+    Covering `length` keys gives the same blocks again: who makes a memory and who reads it
+    each ask.
+    """
+    count = -(-keys // _round_up(most, _ALIGN))
     return cls(count, _round_up(-(-keys // count), _ALIGN))
 
   @property
