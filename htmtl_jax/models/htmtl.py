@@ -14,6 +14,7 @@ from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.encoder import Encoder, EncoderOutput
 from htmtl_jax.models.generator import Generator
 from htmtl_jax.models.memory import make_memory, of_levels, segment_scores
+from htmtl_jax.models.sharded_memory_attention import memory_slices
 
 
 @flax.struct.dataclass
@@ -99,7 +100,8 @@ class Htmtl(nn.Module):
     deterministic: bool = True,
   ) -> ModelOutput:
     """Teacher-forced scores of any packed summaries: references, or the model's own."""
-    memory = make_memory(encoded, batch, self.config, importance_ramp)
+    slices = memory_slices()
+    memory = make_memory(encoded, batch, self.config, importance_ramp, slices)
     embeddings = self.embed(targets.input_ids, deterministic)
     decoded = self.decoder(embeddings, targets, memory, num_units, deterministic)
     log_probs, smooth, gate = self.generator.target_log_probs(
@@ -116,7 +118,7 @@ class Htmtl(nn.Module):
       smooth_log_probs=smooth,
       gate=gate,
       states=decoded.states,
-      unit_scores=segment_scores(decoded.scores.unit_attention, encoded, batch),
+      unit_scores=segment_scores(decoded.scores.unit_attention, encoded, batch, slices),
     )
 
   # ---------------------------------------------------------------- step by step
