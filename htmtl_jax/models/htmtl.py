@@ -68,8 +68,15 @@ class Htmtl(nn.Module):
 
   def embed(self, ids, deterministic=True):
     """[...] int32 -> [..., D] of about unit variance."""
-    x = jnp.take(self.embedding, ids, axis=0) * self.config.width**0.5
+    x = jnp.take(self.whole_embedding(), ids, axis=0) * self.config.width**0.5
     return self.drop(x.astype(self.config.compute_dtype), deterministic=deterministic)
+
+  def whole_embedding(self):
+    """[V, D], brought together from where it is stored.
+
+    Left to itself the compiler may rather bring together the states of all documents.
+    """
+    return nn.with_logical_constraint(self.embedding, ("act_vocab", "act_embed"))
 
   def encode(self, batch: Batch, deterministic: bool = True) -> EncoderOutput:
     return self.encoder(batch, self.embed(batch.token_ids, deterministic), deterministic)
@@ -107,7 +114,7 @@ class Htmtl(nn.Module):
     log_probs, smooth, gate = self.generator.target_log_probs(
       decoded.states,
       decoded.contexts,
-      self.embedding,
+      self.whole_embedding(),
       targets.ids,
       decoded.scores.copy_mass,
       decoded.scores.token_mass,
