@@ -78,7 +78,9 @@ class ShardedMemoryAttentionTest(parameterized.TestCase):
 
 class MemoryLayoutTest(parameterized.TestCase):
   @parameterized.parameters((1, 6, 7, 11), (2, 6, 7, 11), (3, 6, 7, 1), (2, 4, 300, 0))
-  def test_every_slice_has_its_rows_and_a_share_of_the_segments(self, slices, rows, width, segments):
+  def test_every_slice_has_its_rows_and_a_share_of_the_segments(
+    self, slices, rows, width, segments
+  ):
     layout = MemoryLayout.cover(slices, rows, width, segments, 256)
     tokens = np.arange(rows * width)[None] + 1
     others = -np.arange(segments)[None] - 1
@@ -98,7 +100,9 @@ class MemoryLayoutTest(parameterized.TestCase):
     np.testing.assert_array_equal(joined, [*range(10), *[-1] * 118])
 
   def test_rows_that_cannot_be_shared_are_refused_in_one_line(self):
-    with self.assertRaisesRegex(UserError, r"^config\.mesh\.sequence: 4 devices [^\n]+ 6 token rows"):
+    with self.assertRaisesRegex(
+      UserError, r"^config\.mesh\.sequence: 4 devices [^\n]+ 6 token rows"
+    ):
       MemoryLayout.cover(4, 6, 7, 11, 256)
 
 

@@ -118,7 +118,6 @@ class TrainStepTest(parameterized.TestCase):
     for (path, a), e in zip(paths, jax.tree.leaves(expected), strict=True):
       largest = max(float(np.abs(e).max()), 1e-9)
       worst[jax.tree_util.keystr(path)] = float(np.abs(a - e).max()) / largest
-    print(tolerance, sorted(worst.items(), key=lambda x: -x[1])[:4])
     self.assertEmpty({path: error for path, error in worst.items() if not error <= tolerance})
 
   @parameterized.named_parameters((name, name) for name in MESHES)

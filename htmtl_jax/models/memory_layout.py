@@ -41,8 +41,8 @@ class MemoryLayout:
     """
     if rows % slices:
       raise UserError(
-        f"config.mesh.sequence: {slices} devices cannot share {rows} token rows; choose a size "
-        "that divides the token rows of every bucket in config.layout.buckets"
+        f"config.mesh.sequence: {slices} devices cannot share {rows} token rows; choose a size that "
+        "divides them"
       )
     keys = rows // slices * row_tokens + -(-segments // slices)
     return cls(slices, rows * row_tokens, segments, Blocks.cover(keys, key_block).length)

@@ -139,7 +139,9 @@ _attend_with_scores.defvjp(_forward_with_scores, _backward_with_scores)
 def _on_every_device(function, arguments, results):
   """`function` of the part of each array that a device has, by the arrays' logical axes."""
   specs = lambda tree: jax.tree.map(
-    nn.logical_to_mesh_axes, tree, is_leaf=lambda x: type(x) is tuple and not isinstance(x[0], tuple)
+    nn.logical_to_mesh_axes,
+    tree,
+    is_leaf=lambda x: type(x) is tuple and not isinstance(x[0], tuple),
   )
   # Not checked: a loop starts from constants, which are the same everywhere.
   return jax.shard_map(
