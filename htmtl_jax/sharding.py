@@ -7,8 +7,11 @@ Model files name logical axes only. Mesh axes:
     tensor    heads, MLP and vocabulary
     sequence  token rows: sentences never attend across rows, so a document longer
               than one device is split here at almost no cost
+
+docs/sharding.md says what each of them sends.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import math
 
@@ -18,16 +21,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from htmtl_jax.errors import UserError
-from htmtl_jax.layout import Batch
+from htmtl_jax.layout import Batch, Bucket
 
 MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 
 LOGICAL_RULES = (
   # weights
-  (
-    "vocab",
-    ("tensor", "fsdp"),
-  ),  # on one dimension only: a gather from a table cut both ways is rematerialised
+  # vocab: on one dimension only, a gather from a table cut both ways is rematerialised
+  ("vocab", ("tensor", "fsdp")),
   ("table", None),
   ("embed", "fsdp"),
   ("embed_out", None),
@@ -42,6 +43,7 @@ LOGICAL_RULES = (
   ("act_token", None),
   ("act_target", None),
   ("act_embed", None),
+  ("act_vocab", "tensor"),
 )
 
 
@@ -85,6 +87,22 @@ def make_mesh(config: MeshConfig, devices=None) -> Mesh:
 def batch_multiple(mesh: Mesh) -> int:
   """Documents must come in multiples of this; batches are filled with blanks to it."""
   return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def check_token_rows(mesh: Mesh, buckets: Sequence[Bucket]) -> None:
+  """Refuses buckets whose token rows the devices along `sequence` cannot share.
+
+  Raises:
+    UserError: naming the first of them.
+  """
+  devices = mesh.shape["sequence"]
+  for bucket in buckets:
+    if bucket.token_rows % devices:
+      raise UserError(
+        f"config.mesh.sequence: {devices} devices cannot share the {bucket.token_rows} token rows of "
+        "a bucket; choose a size that divides the token rows of every bucket in "
+        "config.layout.buckets, or other buckets"
+      )
 
 
 def batch_shardings(mesh: Mesh, batch: Batch) -> Batch:

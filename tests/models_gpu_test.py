@@ -69,30 +69,27 @@ class GpuKernelsTest(parameterized.TestCase):
   @parameterized.parameters(128, 100)  # a whole number of blocks of queries, and not
   def test_cross_attention_is_that_of_plain_code(self, queries):
     inputs = make_memory_arguments(queries)[:5]
-    out, lse = memory_attention._forward(BLOCKS, *inputs)
+    out, residuals = memory_attention.attend_forward(BLOCKS, *inputs)
+    lse = residuals[-1]
     self.assertTrue(cross.suits(*inputs[:2]))
     got, got_lse = cross.forward(*inputs)
     self.assert_close(got, out, ROUNDED)
     self.assert_close(got_lse, lse, EXACT)
     gradient = drawer(3)(*out.shape)
-    arguments = (*inputs, gradient, lse, memory_attention._dot_heads(gradient, out))
-    self.assert_close(
-      cross.backward(*arguments), memory_attention._backward(BLOCKS, *arguments), ROUNDED
-    )
+    expected = memory_attention.attend_backward(BLOCKS, residuals, gradient)[:4]
+    self.assert_close(cross.backward(*residuals, gradient), expected, ROUNDED)
 
   def test_cross_attention_with_scores_is_that_of_plain_code(self):
     inputs = make_memory_arguments(100)
-    expected = memory_attention._forward_with_scores(BLOCKS, *inputs)
+    (out, scores), residuals = memory_attention.scores_forward(BLOCKS, *inputs)
+    expected = (out, residuals[-1], *scores.__dict__.values())
     self.assert_close(cross.forward_with_scores(*inputs), expected, ROUNDED)
-    out, lse, *scores = expected
     gradient = drawer(3)(*out.shape)
     rng = np.random.default_rng(4)
-    towards_scores = [jnp.asarray(rng.standard_normal(s.shape), jnp.float32) for s in scores]
-    delta = memory_attention._dot_heads(gradient, out)
-    arguments = (*inputs, gradient, lse, delta, *towards_scores)
+    towards = jax.tree.map(lambda s: jnp.asarray(rng.standard_normal(s.shape), jnp.float32), scores)
     self.assert_close(
-      cross.backward_with_scores(*arguments),
-      memory_attention._backward_with_scores(BLOCKS, *arguments),
+      cross.backward_with_scores(*residuals, gradient, *jax.tree.leaves(towards)),
+      memory_attention.scores_backward(BLOCKS, residuals, (gradient, towards))[:4],
       ROUNDED,
     )
 

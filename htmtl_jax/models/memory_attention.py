@@ -38,8 +38,12 @@ class Blocks:
 
   @classmethod
   def cover(cls, keys: int, most: int) -> "Blocks":
-    """The fewest equal blocks of at most about `most` keys; M is then `length`, not `keys`."""
-    count = -(-keys // most)
+    """The fewest equal blocks of at most `most` keys, rounded up; M is then `length`, not `keys`.
+
+    Covering `length` keys gives the same blocks again: who makes a memory and who reads it
+    each ask.
+    """
+    count = -(-keys // _round_up(most, _ALIGN))
     return cls(count, _round_up(-(-keys // count), _ALIGN))
 
   @property
@@ -94,26 +98,25 @@ def attend_to_memory(blocks: Blocks, query, keys, values, bias, level_weights) -
 
 
 def _attend_forward(blocks, *inputs):
-  plain = functools.partial(_forward, blocks)
+  def plain(*inputs):
+    out, residuals = attend_forward(blocks, *inputs)
+    return out, residuals[-1]
+
   out, lse = choose(plain, cross.forward, *inputs, suits=cross.suits(*inputs[:2]))
   return out, (*inputs, out, lse)
 
 
 def _attend_backward(blocks, residuals, gradient):
-  *inputs, out, lse = residuals
-  plain = functools.partial(_backward, blocks)
-  delta = _dot_heads(gradient, out)  # [B, H, T]
-  gradients = choose(
-    plain, cross.backward, *inputs, gradient, lse, delta, suits=cross.suits(*inputs[:2])
-  )
-  return *gradients, None
+  plain = lambda *arrays: attend_backward(blocks, arrays[:-1], arrays[-1])[:4]
+  suits = cross.suits(*residuals[:2])
+  return *choose(plain, cross.backward, *residuals, gradient, suits=suits), None
 
 
 attend_to_memory.defvjp(_attend_forward, _attend_backward)
 
 
-def _forward(blocks, query, keys, values, bias, level_weights):
-  """(out, lse [B, H, T])."""
+def attend_forward(blocks, query, keys, values, bias, level_weights):
+  """(output, what the backward pass needs; the last of it is the log-sum-exp [B, H, T])."""
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
 
@@ -133,10 +136,14 @@ def _forward(blocks, query, keys, values, bias, level_weights):
   )
   most, total, out = blocks.loop(body, start)
   lse = most + jnp.log(total)  # [B, H, T]
-  return jnp.moveaxis(out / total[..., None], 1, 2).astype(query.dtype), lse
+  out = jnp.moveaxis(out / total[..., None], 1, 2).astype(query.dtype)
+  return out, (query, keys, values, bias, level_weights, out, lse)
 
 
-def _backward(blocks, query, keys, values, bias, level_weights, gradient, lse, delta):
+def attend_backward(blocks, residuals, gradient):
+  """Gradients of `attend_to_memory`; of some keys alone, where output and log-sum-exp are of all."""
+  query, keys, values, bias, level_weights, out, lse = residuals
+  delta = _dot_heads(gradient, out)  # [B, H, T]
   no_extra = lambda i, p: 0.0
   return _gradients(
     blocks, query, keys, values, bias, level_weights, gradient, lse, delta, no_extra
@@ -164,41 +171,46 @@ def attend_with_scores(
 
 
 def _scores_forward(blocks, *inputs):
-  plain = functools.partial(_forward_with_scores, blocks)
-  suits = cross.suits(*inputs[:2])
-  out, lse, *scores = choose(plain, cross.forward_with_scores, *inputs, suits=suits)
-  return (out, Scores(*scores)), (*inputs, out, lse)
+  def plain(*inputs):
+    (out, scores), residuals = scores_forward(blocks, *inputs)
+    return out, residuals[-1], scores
+
+  def kernels(*inputs):
+    out, lse, *scores = cross.forward_with_scores(*inputs)
+    return out, lse, Scores(*scores)
+
+  out, lse, scores = choose(plain, kernels, *inputs, suits=cross.suits(*inputs[:2]))
+  return (out, scores), (*inputs, out, lse)
 
 
 def _scores_backward(blocks, residuals, gradients):
-  *inputs, out, lse = residuals
   gradient, scores = gradients
-  plain = functools.partial(_backward_with_scores, blocks)
-  gradients = choose(
-    plain,
-    cross.backward_with_scores,
-    *inputs,
-    gradient,
-    lse,
-    _dot_heads(gradient, out),
-    scores.unit_attention,
-    scores.copy_mass,
-    scores.token_mass,
-    suits=cross.suits(*inputs[:2]),
-  )
-  return *gradients, *(None,) * 4
+  towards = (scores.unit_attention, scores.copy_mass, scores.token_mass)
+
+  def plain(*arrays):
+    *residuals, gradient, units, copy, token = arrays
+    return scores_backward(blocks, residuals, (gradient, Scores(units, copy, token)))[:4]
+
+  suits = cross.suits(*residuals[:2])
+  kernels = cross.backward_with_scores
+  return *choose(plain, kernels, *residuals, gradient, *towards, suits=suits), *(None,) * 4
 
 
 attend_with_scores.defvjp(_scores_forward, _scores_backward)
 
 
-def _forward_with_scores(
-  blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids
-):
-  """(out, lse [B, H, T], unit_attention, copy_mass, token_mass)."""
+def scores_forward(
+  blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
+  whole_lse=lambda lse: lse,
+):  # fmt: skip
+  """(result, what the backward pass needs; the last of it is the log-sum-exp [B, H, T]).
+
+  Where these are some of the keys, `whole_lse` gives the log-sum-exp of all from theirs. The
+  output and the masses are then what these keys add to the whole.
+  """
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
-  lse = _log_normaliser(blocks, scaled, keys, bias, level_weights)
+  lse = whole_lse(_log_normaliser(blocks, scaled, keys, bias, level_weights))
 
   def body(i, carry):
     out, units, copy_mass, token_mass = carry
@@ -221,32 +233,46 @@ def _forward_with_scores(
   )
   out, units, copy_mass, token_mass = blocks.loop(body, start)
   out = jnp.moveaxis(out, 1, 2).astype(query.dtype)
-  return out, lse, units, copy_mass, token_mass
+  residuals = (
+    query, keys, values, bias, level_weights, unit_weights, targets, token_ids, out, lse,
+  )  # fmt: skip
+  return (out, Scores(units, copy_mass, token_mass)), residuals
 
 
-def _backward_with_scores(
-  blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
-  gradient, lse, delta, d_units, d_copy, d_token,
-):  # fmt: skip
-  """Gradients of query, keys, values and bias, `delta` being that of the output alone."""
+def scores_backward(blocks, residuals, gradients, sum_over_keys=None):
+  """Gradients of `attend_with_scores`.
+
+  Of some keys alone, where output and log-sum-exp are of all and `sum_over_keys` adds up
+  what [B, H, T] of these keys and of the others.
+  """
+  query, keys, values, bias, level_weights, unit_weights, targets, token_ids, out, lse = residuals
+  gradient, scores = gradients
   heads = query.shape[2]
   scaled = _scaled(query)
 
   def extra(i, p):
     """[B, 1, T, m]: the gradient that reaches every head's weights through the scores."""
     del p
-    by_unit = jnp.einsum("btu,bum->btm", unit_weights, blocks.take(d_units, i), precision=EXACT)
+    by_unit = jnp.einsum(
+      "btu,bum->btm", unit_weights, blocks.take(scores.unit_attention, i), precision=EXACT
+    )
     same, copyable = _copy_masks(blocks, targets, token_ids, i)
-    by_token = jnp.where(same, d_copy[..., None], 0.0)
-    by_token += jnp.where(copyable, d_token[..., None], 0.0)
+    by_token = jnp.where(same, scores.copy_mass[..., None], 0.0)
+    by_token += jnp.where(copyable, scores.token_mass[..., None], 0.0)
     return ((by_unit + by_token) / heads)[:, None]
 
   def body(i, delta):
     p = jnp.exp(_block_scores(blocks, scaled, keys, bias, level_weights, i) - lse[..., None])
-    return delta + jnp.einsum("bhtm,m->bht", p * extra(i, p), jnp.ones(p.shape[-1]))
+    return delta + jnp.einsum('bhtm,m->bht', p * extra(i, p), jnp.ones(p.shape[-1]))
 
-  delta = blocks.loop(body, delta)
-  return _gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, delta, extra)
+  if sum_over_keys is None:
+    delta = blocks.loop(body, _dot_heads(gradient, out))
+  else:
+    delta = _dot_heads(gradient, out) + sum_over_keys(blocks.loop(body, jnp.zeros_like(lse)))
+  return (
+    *_gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, delta, extra),
+    *(None,) * 3,
+  )
 
 
 def _log_normaliser(blocks, scaled, keys, bias, level_weights) -> jax.Array:
@@ -301,7 +327,7 @@ def _gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, 
   )
   d_query, d_keys, d_values, d_bias = blocks.loop(body, start)
   d_query = jnp.moveaxis(d_query * _scale(query), 1, 2).astype(query.dtype)
-  return d_query, d_keys, d_values, d_bias
+  return d_query, d_keys, d_values, d_bias, None
 
 
 def _block_scores(blocks, scaled, keys, bias, level_weights, i) -> jax.Array:

@@ -25,15 +25,16 @@ def forward(query, keys, values, bias, level_weights):
   return over_mesh(run, _INPUTS, (_QUERY, _HEADS))(query, keys, values, bias, level_weights)
 
 
-def backward(query, keys, values, bias, level_weights, gradient, lse, delta):
+def backward(query, keys, values, bias, level_weights, out, lse, gradient):
   """Gradients of query, keys, values and bias."""
 
-  def run(query, keys, values, bias, level_weights, gradient, lse, delta):
-    return memory.gradients(*_pair(query, keys, values, bias, level_weights), gradient, lse, delta)
+  def run(query, keys, values, bias, level_weights, out, lse, gradient):
+    readers, kept = _pair(query, keys, values, bias, level_weights)
+    return memory.gradients(readers, kept, gradient, lse, _delta(gradient, out))
 
-  in_axes = (*_INPUTS, _QUERY, _HEADS, _HEADS)
+  in_axes = (*_INPUTS, _QUERY, _HEADS, _QUERY)
   *gradients, d_bias = over_mesh(run, in_axes, (_QUERY, _KEYS, _KEYS, _KEYS))(
-    query, keys, values, bias, level_weights, gradient, lse, delta
+    query, keys, values, bias, level_weights, out, lse, gradient
   )
   return *gradients, d_bias[:, :, : bias.shape[1]].sum(1)
 
@@ -61,30 +62,34 @@ def forward_with_scores(query, keys, values, bias, level_weights, unit_weights, 
 
 def backward_with_scores(
   query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
-  gradient, lse, delta, d_units, d_copy, d_token,
+  out, lse, gradient, d_units, d_copy, d_token,
 ):  # fmt: skip
-  """Gradients of query, keys, values and bias, `delta` being that of the output alone."""
+  """Gradients of query, keys, values and bias, the scores having gradients too."""
   heads = query.shape[2]
 
   def run(
     query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
-    gradient, lse, delta, d_units, d_copy, d_token,
+    out, lse, gradient, d_units, d_copy, d_token,
   ):  # fmt: skip
     through = jnp.einsum("btu,bum->btm", unit_weights, d_units)
     ids = token_ids[:, None, :]
     through += jnp.where(targets[..., None] == ids, d_copy[..., None], 0.0)
     through += jnp.where(ids >= 0, d_token[..., None], 0.0)
     through = (through / heads).astype(jnp.bfloat16)
-    return memory.gradients(
-      *_pair(query, keys, values, bias, level_weights), gradient, lse, delta, through
-    )
+    readers, kept = _pair(query, keys, values, bias, level_weights)
+    return memory.gradients(readers, kept, gradient, lse, _delta(gradient, out), through)
 
-  in_axes = (*_INPUTS, *_SCORE_INPUTS, _QUERY, _HEADS, _HEADS, _ANY, _TOKENS, _TOKENS)
+  in_axes = (*_INPUTS, *_SCORE_INPUTS, _QUERY, _HEADS, _QUERY, _ANY, _TOKENS, _TOKENS)
   *gradients, d_bias = over_mesh(run, in_axes, (_QUERY, _KEYS, _KEYS, _KEYS))(
     query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
-    gradient, lse, delta, d_units, d_copy, d_token,
+    out, lse, gradient, d_units, d_copy, d_token,
   )  # fmt: skip
   return *gradients, d_bias[:, :, : bias.shape[1]].sum(1)
+
+
+def _delta(gradient, out) -> jax.Array:
+  """[B, H, T] float32: the output times its gradient, summed over E."""
+  return jnp.moveaxis((gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1), 1, 2)
 
 
 def _pair(query, keys, values, bias, level_weights) -> tuple[memory.Readers, memory.Memory]:
