@@ -33,28 +33,25 @@ from benchmarks.scoring import TextMaker
 _PATIENCE = 900.0  # seconds until a start has failed
 # What JAX says of its work with JAX_LOG_COMPILES=1.
 _COMPILED = re.compile(r"Finished XLA compilation of (?:jit\()?(\w+)\)? in ([\d.]+) sec")
-_TRACED = re.compile(r"Finished (?:tracing|jaxpr to MLIR module conversion) .* in ([\d.]+) sec")
+_STARTS = ("init_state", "step")  # the programs without which no step can be taken
 
 
 @dataclasses.dataclass
 class Start:
-  """One start; all in seconds since the command was given, but for the last three.
+  """One start; the first three in seconds since the command was given.
 
   Attributes:
-    imported: until JAX traced its first function.
     described: until the corpus was opened and the model's shapes known.
     ready: until the initial state and the step were compiled, or read from the cache.
     first_step: until a step was done.
-    tracing: spent on tracing and lowering.
-    compiling: spent on compiling, or reading from the cache, by program; those of 0.1 s and more.
-    processor: processor time until the first step was done.
+    compiling: seconds spent on compiling, or reading from the cache, by program: the two that
+      a step needs, and others of 0.1 s and more.
+    processor: seconds of processor time until the first step was done.
   """
 
-  imported: float | None = None
   described: float | None = None
   ready: float | None = None
   first_step: float | None = None
-  tracing: float = 0.0
   compiling: dict[str, float] = dataclasses.field(default_factory=dict)
   processor: float = 0.0
 
@@ -86,12 +83,10 @@ def start_once(command: Sequence[str], workdir: pathlib.Path) -> Start:
       now = time.time() - begun
       if found := _COMPILED.search(line):
         name, seconds = found[1], float(found[2])
-        if seconds >= 0.1:
+        if name in _STARTS:
           result.ready = now
+        if name in _STARTS or seconds >= 0.1:
           result.compiling[name] = round(result.compiling.get(name, 0.0) + seconds, 2)
-      elif found := _TRACED.search(line):
-        result.imported = result.imported or now
-        result.tracing += float(found[1])
       elif " parameters on " in line:
         result.described = now
       elif line.startswith("compiled the step"):
@@ -155,9 +150,9 @@ def measure(arguments: argparse.Namespace, folder: pathlib.Path) -> dict[str, li
 def describe(kind: str, start: Start) -> str:
   programs = ", ".join(f"{name} {seconds:.1f}" for name, seconds in start.compiling.items())
   return (
-    f"{kind}: ready after {start.ready:.1f} s (imports {start.imported:.1f}, shapes "
-    f"{start.described:.1f}), first step done after {start.first_step:.1f} s; tracing "
-    f"{start.tracing:.1f} s, compiling or reading: {programs}; processors {start.processor:.1f} s"
+    f"{kind}: ready after {start.ready:.1f} s (shapes after {start.described:.1f}), first step done "
+    f"after {start.first_step:.1f} s; compiling or reading: {programs}; processors "
+    f"{start.processor:.1f} s"
   )
 
 
