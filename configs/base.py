@@ -160,6 +160,9 @@ def get_config() -> ml_collections.ConfigDict:
   decode.min_tokens = (8, 32, 32)
   decode.max_tokens = (64, 512, 640)
   decode.no_repeat_ngram = (4, 4, 0)  # tokens; 0 is off
+  # Read so many tokens of a document, those of its most important sentences; 0 reads all.
+  # Bounds the time and memory of writing summaries of very long documents
+  decode.memory_tokens = 0
   decode.target_words = (0, 0, 0)  # words to aim at; 0 leaves the length to the model
 
   # ---- evaluation

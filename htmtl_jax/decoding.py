@@ -25,6 +25,7 @@ from htmtl_jax.layout import Batch
 from htmtl_jax.levels import LEVELS, NUM_LEVELS, PARAGRAPH, SECTION
 from htmtl_jax.losses import LossConfig
 from htmtl_jax.models import decoding_cache
+from htmtl_jax.models.cached_attention import tile_width
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.train_step import under_mesh
 
@@ -40,6 +41,7 @@ class DecodeConfig:
   no_repeat_ngram: tuple[int, int, int] = (4, 4, 0)
   target_words: tuple[int, int, int] = (0, 0, 0)
   levels: tuple[str, ...] = LEVELS
+  memory_tokens: int = 0
 
   def __post_init__(self):
     if self.beam_size < 1:
@@ -56,6 +58,10 @@ class DecodeConfig:
     if any(n == 1 or n < 0 for n in self.no_repeat_ngram):
       raise UserError(
         f"config.decode.no_repeat_ngram: {self.no_repeat_ngram}: each must be 0 (off) or at least 2"
+      )
+    if self.memory_tokens < 0:
+      raise UserError(
+        f"config.decode.memory_tokens: {self.memory_tokens} must be 0 (all of them) or more"
       )
     if not self.levels or not set(self.levels) <= set(LEVELS):
       raise UserError(
@@ -82,6 +88,7 @@ def make_decoder(
   """
   levels = config.written
   limits = [config.max_tokens[level] for level in levels]
+  tile = tile_width(mesh.devices.flat[0].platform)
 
   def decode(params, step_number, batch: Batch, num_pieces, lengths=(0, 0, 0)):
     batch_size = batch.token_ids.shape[0]
@@ -96,6 +103,8 @@ def make_decoder(
       levels,
       config.beam_size,
       importance_ramp=loss_config.importance_ramp(step_number),
+      tile=tile,
+      memory_tokens=config.memory_tokens,
       method=Htmtl.start_decoding,
     )
     markers = jnp.zeros((batch_size, len(levels), config.beam_size), jnp.int32)

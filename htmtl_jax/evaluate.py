@@ -67,6 +67,8 @@ def run_evaluate(
     learned = learn_if_asked(config, open_corpus(config.data), workdir, systems, (split,))
   readings = read_documents(run, tokenized, write="htmtl" in systems)
   pairs, judged, labels = compare(run, documents, readings, systems, learned)
+  if "htmtl" in systems:  # nothing to compare where the run is not to write
+    pairs = [pair for pair in pairs if pair.level in run.experiment.decode_config.levels]
   ranked = [own.rankings for own in judged]
   summary = rankings.summarise_rankings(ranked, config.evaluate.bootstrap_samples, config.seed)
   importance = {

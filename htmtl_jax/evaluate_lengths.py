@@ -69,6 +69,8 @@ def score_by_length(
     for document, reading in zip(documents, readings, strict=True):
       source = Source.of_document(document)
       for level, reference in make_references(document).items():
+        if level not in run.experiment.decode_config.levels:
+          continue
         pieces = {"htmtl": reading.written.pieces[level]}
         pairs.append(make_pair(document, source, reference, pieces))
     results = compute_results(

@@ -3,6 +3,7 @@
 Everything with a test of its own lives elsewhere; this file is the order of things.
 """
 
+import itertools
 import math
 import os
 import sys
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 
 from htmtl_jax.checkpoint import CheckpointStore
+from htmtl_jax.compiled_steps import CompiledSteps
 from htmtl_jax.config import check_resume, load_saved_config, save_config
 from htmtl_jax.data.packing import real_token_share
 from htmtl_jax.data.pipeline import PackedSplit
@@ -25,14 +27,13 @@ from htmtl_jax.experiment import (
   keep_vocabulary,
   make_experiment,
 )
-from htmtl_jax.flops import count_matmul_flops, peak_flops
+from htmtl_jax.flops import peak_flops
 from htmtl_jax.interruption import Interrupted, Interruption
 from htmtl_jax.metrics import MetricWriter
-from htmtl_jax.optimizer import make_optimizer, make_schedule
-from htmtl_jax.progress import Progress, format_duration
+from htmtl_jax.optimizer import make_schedule
+from htmtl_jax.progress import Progress
 from htmtl_jax.sharding import put_batch
 from htmtl_jax.train_state import count_parameters
-from htmtl_jax.train_step import make_train_step
 from htmtl_jax.validate import Validator
 
 # Keys that may differ when a run is resumed: they do not change its trajectory.
@@ -105,7 +106,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
   )
   validator = Validator(experiment, corpus)
 
-  # ---- model and state, restored where there is a checkpoint
+  # ---- the state's shapes, and the state itself where there is a checkpoint
   init_state, shardings, abstract_state = experiment.make_state()
   store = CheckpointStore(os.path.join(workdir, CHECKPOINTS), keep_latest=config.train.keep_latest)
   restored = store.restore_latest(abstract_state)
@@ -117,7 +118,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
         "a new --workdir"
       )
   else:
-    step, state = 0, init_state()
+    step, state = 0, None
 
   # ---- the loop
   with (
@@ -126,10 +127,10 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
     Progress(max(config.train.num_steps, step), "train", initial=step) as progress,
     interruption.deferred(),
   ):
-    progress.say(_describe(experiment, train_split, state))
+    progress.say(_describe(experiment, train_split, abstract_state))
     if restored:
       progress.say(f"resuming at step {step}")
-    steps = _CompiledSteps(experiment, shardings, progress)
+    steps = CompiledSteps(experiment, shardings, abstract_state, progress)
     batches = train_split.training_batches(
       config.seed,
       start=step,
@@ -138,6 +139,12 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
       num_hosts=jax.process_count(),
       workers=config.data.workers,
     )
+    first = []
+    if step < config.train.num_steps:
+      first = [next(batches)]
+      steps.start(first[0][0], put_batch(first[0][2], experiment.mesh))
+    if state is None:
+      state = init_state()  # while the step compiles
     schedule = make_schedule(experiment.optimizer_config)
     window = _Window()
     losses = _LossWatch(train_split, store)
@@ -147,8 +154,9 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
       position = {"batch": step, "corpus": corpus.statistics["settings"]}
       store.save(step, state, position, metric)
 
+    ordered = itertools.chain(first, batches)
     while step < config.train.num_steps and not interruption.requested:
-      bucket, indices, batch = next(batches)
+      bucket, indices, batch = next(ordered)
       # Both calls return before the device is done, so this batch travels during the step before.
       device_batch = put_batch(batch, experiment.mesh)
       state, metrics = steps(bucket, state, device_batch)
@@ -210,47 +218,6 @@ def _write_report(workdir: str) -> str | None:
   except Exception:  # status 75, and the evaluation to come, are worth more than a page
     logging.exception("the report of %s could not be written", workdir)
   return None
-
-
-class _CompiledSteps:
-  """One compiled train step for each bucket, made when a bucket is first met.
-
-  Attributes:
-    flops: model FLOPs of a step, by bucket: three times the forward pass's matmuls.
-  """
-
-  def __init__(self, experiment: Experiment, shardings, progress: Progress):
-    self._experiment, self._shardings, self._progress = experiment, shardings, progress
-    self._steps = {}
-    self.flops = {}
-
-  def __call__(self, bucket: int, state, batch):
-    experiment = self._experiment
-    if bucket in self._steps:
-      return self._steps[bucket](state, batch)
-    sizes = experiment.buckets[bucket]
-    forward = lambda params, batch: (
-      experiment.model.apply({"params": params}, batch, sizes.units).log_probs
-    )
-    self.flops[bucket] = 3 * count_matmul_flops(forward, state.params, batch)
-    self._steps[bucket] = make_train_step(
-      experiment.model,
-      make_optimizer(experiment.optimizer_config),
-      experiment.loss_config,
-      sizes,
-      experiment.mesh,
-      self._shardings,
-      seed=experiment.config.seed,
-      accumulate=experiment.config.train.accumulate,
-      hide_length=experiment.config.train.hide_length,
-    )
-    start = time.monotonic()
-    result = jax.block_until_ready(self._steps[bucket](state, batch))
-    self._progress.say(
-      f"compiled the step for {batch.token_ids.shape[0]} documents of up to {sizes.tokens:,} tokens "
-      f"in {format_duration(time.monotonic() - start)}: {self.flops[bucket] / 1e9:,.1f} GFLOP a step"
-    )
-    return result
 
 
 class _LossWatch:

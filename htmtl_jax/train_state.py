@@ -3,12 +3,13 @@
 import flax.linen as nn
 import flax.struct
 import jax
+from jax.extend.core import jaxpr_as_fun
 import jax.numpy as jnp
 import optax
 
 from htmtl_jax.layout import Batch
 from htmtl_jax.models.htmtl import Htmtl
-from htmtl_jax.sharding import LOGICAL_RULES, state_shardings
+from htmtl_jax.sharding import state_shardings
 
 
 @flax.struct.dataclass
@@ -50,21 +51,25 @@ def make_state(
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
   key = jax.random.key(seed)
-  # Outside the mesh: under it, unboxing would try to place shapes on devices.
-  boxed = jax.eval_shape(initialise, key)
+  # Traced once, for the shapes and for the program, and outside the mesh: under it, unboxing
+  # would try to place shapes on devices.
+  jaxpr, boxed = jax.make_jaxpr(initialise, return_shape=True)(key)
   shardings = state_shardings(mesh, boxed)
   abstract = jax.tree.map(
     lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
     nn.unbox(boxed),
     shardings,
   )
-  compiled = jax.jit(lambda key: nn.unbox(initialise(key)), out_shardings=shardings)
+  structure = jax.tree.structure(abstract)
 
-  def init() -> TrainState:
-    with jax.set_mesh(mesh), nn.logical_axis_rules(LOGICAL_RULES):
-      return compiled(key)
+  def init_state(key):
+    return jax.tree.unflatten(structure, jaxpr_as_fun(jaxpr)(key))
 
-  return init, shardings, abstract
+  # It runs once, so on a CPU LLVM need not try hard: half the time to compile, the same values.
+  on_cpu = mesh.devices.flat[0].platform == "cpu"
+  options = {"xla_backend_optimization_level": 1} if on_cpu else None
+  compiled = jax.jit(init_state, out_shardings=shardings, compiler_options=options)
+  return lambda: compiled(key), shardings, abstract
 
 
 def count_parameters(params) -> int:

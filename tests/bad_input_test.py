@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from htmtl_jax import config as config_lib
-from htmtl_jax import train
 from htmtl_jax.checkpoint import CheckpointStore
+from htmtl_jax.compiled_steps import CompiledSteps
 from tests import tiny_config
 
 PAPERS = tiny_config.REPOSITORY / "configs" / "papers_tiny.py"
@@ -243,8 +243,8 @@ class BadInputTest(parameterized.TestCase):
         state = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
       return original(steps, bucket, state, batch)
 
-    original = train._CompiledSteps.__call__
-    with mock.patch.object(train._CompiledSteps, "__call__", with_poison):
+    original = CompiledSteps.__call__
+    with mock.patch.object(CompiledSteps, "__call__", with_poison):
       status, _, err = tiny_config.run_train(self.workdir)
     self.assertEqual(status, 2, err)
     ids = r"synthetic-train-\S+(, synthetic-train-\S+){7}"

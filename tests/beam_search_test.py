@@ -174,6 +174,17 @@ class BeamSearchTest(parameterized.TestCase):
     np.testing.assert_array_equal(together.ids[:, :1], alone.ids)
     np.testing.assert_allclose(together.scores[:, :1], alone.scores, rtol=1e-6)
 
+  def test_groups_leave_by_their_limits(self):
+    """What is computed for a group that has left would be wasted."""
+    seen = []
+
+    def note(groups, log_probs, ids, position):
+      seen.append((groups, ids.shape[-1]))
+      return log_probs
+
+    self.search(2, 0.8, note)
+    self.assertEqual(list(dict.fromkeys(seen)), [((0, 1), 3), ((0,), 4)])
+
   def test_length_penalty_by_hand(self):
     self.assertAlmostEqual(float(length_penalty(1, 0.8)), 1.0)
     self.assertAlmostEqual(float(length_penalty(7, 1.0)), 2.0)

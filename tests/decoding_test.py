@@ -12,6 +12,7 @@ from htmtl_jax.data.packing import pack_targets, tokens_left
 from htmtl_jax.data.tokenizer import EOS_ID, NUM_STRUCTURE_IDS, SECTION_ID, SENTENCE_ID
 from htmtl_jax.decoding import DecodeConfig, make_decoder
 from htmtl_jax.errors import UserError
+from htmtl_jax.levels import LEVELS
 from htmtl_jax.losses import LossConfig
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.sharding import MeshConfig, make_mesh, put_batch
@@ -50,11 +51,15 @@ TOLD = (4, 0, 9)  # tokens that the decoder is told to write, where it is told
 
 
 @functools.cache
-def decode_randomly(beam_size, lengths=(0, 0, 0)):
+def decode_randomly(beam_size, lengths=(0, 0, 0), **settings):
   """What an untrained model writes when asked for 1, 2, 3, 1, ... pieces."""
   _, batch, model, mesh, params = setting()
   config = DecodeConfig(
-    beam_size=beam_size, min_tokens=(2, 4, 3), max_tokens=MAX_TOKENS, no_repeat_ngram=(0, 2, 0)
+    beam_size=beam_size,
+    min_tokens=(2, 4, 3),
+    max_tokens=MAX_TOKENS,
+    no_repeat_ngram=(0, 2, 0),
+    **settings,
   )
   decode = make_decoder(model, config, LOSS, mesh)
   num_pieces = np.arange(NUM_DOCUMENTS) % 3 + 1
@@ -145,6 +150,28 @@ class DecodingTest(parameterized.TestCase):
       read = np.where(targets.level == level, np.asarray(output.log_probs), 0.0).sum(-1)
       np.testing.assert_allclose(result.log_probs[:, level], read, rtol=1e-4, atol=1e-4)
 
+  @parameterized.parameters(("sentence",), ("paragraph",), ("section", "sentence"))
+  def test_a_level_alone_is_written_as_beside_the_others(self, *levels):
+    alone, _ = decode_randomly(3, TOLD, levels=levels)
+    together, _ = decode_randomly(3, TOLD)
+    for i, level in enumerate(LEVELS):
+      if level in levels:
+        length = MAX_TOKENS[i]
+        np.testing.assert_array_equal(alone.ids[:, i], together.ids[:, i, : alone.ids.shape[-1]])
+        np.testing.assert_array_equal(together.ids[:, i, length:], 0)
+        np.testing.assert_array_equal(alone.lengths[:, i], together.lengths[:, i])
+        np.testing.assert_allclose(alone.scores[:, i], together.scores[:, i], rtol=1e-5)
+      else:
+        np.testing.assert_array_equal(alone.lengths[:, i], 0)
+        np.testing.assert_array_equal(alone.ids[:, i], 0)
+
+  def test_room_for_all_tokens_changes_nothing_and_less_does(self):
+    together, _ = decode_randomly(3, TOLD)
+    all_tokens, _ = decode_randomly(3, TOLD, memory_tokens=BUCKET.tokens)
+    few_tokens, _ = decode_randomly(3, TOLD, memory_tokens=4)
+    np.testing.assert_array_equal(all_tokens.ids, together.ids)
+    self.assertGreater(np.abs(few_tokens.log_probs - together.log_probs).max(), 1e-3)
+
   def test_learns_eight_documents_by_heart(self):
     """Near-zero loss at every level, and greedy decoding gives the references back."""
     documents, batch, *_ = setting()
@@ -178,6 +205,9 @@ class DecodingTest(parameterized.TestCase):
     dict(beam_size=0),
     dict(min_tokens=(9, 1, 1), max_tokens=(8, 8, 8)),
     dict(no_repeat_ngram=(1, 0, 0)),
+    dict(levels=()),
+    dict(levels=("paragraph", "chapter")),
+    dict(memory_tokens=-1),
   )
   def test_bad_settings_are_refused(self, **changes):
     with self.assertRaises(UserError):

@@ -183,13 +183,15 @@ class EvaluateTest(parameterized.TestCase):
     before = sorted((workdir / "evaluation").iterdir())[0]
     kept = (before / "results.json").read_bytes()
     # The config, with where the arrays are, comes from the workdir.
-    for checkpoint in ("4", before.name):
+    for checkpoint, levels in (("4", LEVELS[:2]), (before.name, LEVELS)):
       status, out, err = tiny_config.run_main(
         "--mode=evaluate",
         f"--workdir={workdir}",
         "--split=validation",
         f"--checkpoint={checkpoint}",
         "--config.decode.beam_size=1",
+        f"--config.decode.levels={','.join(levels)}",
+        "--config.evaluate.length_factors=0.4,",
         "--config.evaluate.examples=0",
       )
       self.assertEqual(status, 0, err)
@@ -197,6 +199,10 @@ class EvaluateTest(parameterized.TestCase):
       results = read_json(workdir / "evaluation" / checkpoint / "results.json")
       self.assertEqual((results["split"], results["step"]), ("validation", int(checkpoint)))
       self.assertEqual(results["documents"], 3)
+      # Levels that are not written are not compared either.
+      for system in SYSTEMS:
+        self.assertEqual({*results["systems"][system]} & {*LEVELS}, {*levels})
+      self.assertCountEqual(results["by_target_length"][0]["levels"], levels)
     # The results on the test split are still there.
     self.assertEqual((before / "test" / "results.json").read_bytes(), kept)
     self.assertTrue((before / "test" / "predictions.jsonl").is_file())

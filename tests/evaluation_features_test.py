@@ -58,6 +58,22 @@ class FeaturesTest(parameterized.TestCase):
     self.assert_column("title_words_covered", [1, 0, 1 / 4, 1 / 4, 0, 0])
     self.assertAlmostEqual(_columns(_PAPER)["share_in_title"][0], 4 / 5, places=6)
 
+  def test_words_of_the_own_heading_and_of_others(self):
+    """Against sets of words; words of one heading, of several, and of a heading that stands twice."""
+    headings = ("frost apples", "apples harvest", "", "frost apples", "storage")
+    sentences = ("frost harvest storage", "apples apples frost", "storage harvest moon", "moon")
+    document = Document("h", "", tuple(Section(heading, (sentences,)) for heading in headings))
+    found = _columns(document)
+    for i, (section, sentence) in enumerate(
+      (c, set(s.split())) for c in range(len(headings)) for s in sentences
+    ):
+      own = set(headings[section].split())
+      others = {w for c, heading in enumerate(headings) if c != section for w in heading.split()}
+      covered = len(sentence & own) / max(len(own), 1)
+      self.assertAlmostEqual(found["heading_words_covered"][i], covered, places=6)
+      share = len(sentence & others) / len(sentence)
+      self.assertAlmostEqual(found["share_in_other_headings"][i], share, places=6)
+
   def test_signs(self):
     self.assert_column("numbers", [0, 1, 0, 1, 1, 0])
     self.assert_column("statistics", [0, 1, 0, 1, 0, 0])

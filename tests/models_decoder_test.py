@@ -51,8 +51,6 @@ def run(model, params, batch, num_units, step_ids, step_pieces, step_remaining):
   encoded, cache = model.apply(
     variables, batch, (0, 1, 2), 1, length, RAMP, method=Htmtl.start_decoding
   )
-  # The cache rounds the number of keys up.
-  num_keys = make_memory(encoded, batch, model.config, RAMP).states.shape[1]
   before = jnp.concatenate([jnp.full_like(step_ids[:1], 7), step_ids[:-1]])  # 7 must not count
 
   def body(cache, inputs):
@@ -61,8 +59,7 @@ def run(model, params, batch, num_units, step_ids, step_pieces, step_remaining):
     log_probs, attention, cache = model.apply(
       variables, ids, previous, position, pieces, remaining, cache, method=Htmtl.decode_step
     )
-    attention = attention[:, :, 0, :num_keys]
-    return cache, (log_probs[:, :, 0], segment_scores(attention, encoded, batch))
+    return cache, (log_probs[:, :, 0], segment_scores(attention[:, :, 0], encoded, batch))
 
   _, (log_probs, scores) = jax.lax.scan(
     body, cache, (jnp.arange(length), step_ids, before, step_pieces, step_remaining)

@@ -7,16 +7,12 @@ import jax
 import numpy as np
 
 from htmtl_jax.data.tokenizer import EOS_ID, NUM_STRUCTURE_IDS, SECTION_ID, SENTENCE_ID
+from htmtl_jax.models.cached_attention import cut_tiles
 from htmtl_jax.models.generator import Generator
 from tests import tiny
 
 B, Q, M, V, REAL, D = 2, 3, 8, 42, 37, 16
 TILES = 2
-
-
-def cut_tiles(matrix, width):
-  """[D, V] -> [n, D, width], columns in tiles."""
-  return np.moveaxis(matrix.reshape(len(matrix), -1, width), 1, 0)
 
 
 class GeneratorTest(parameterized.TestCase):

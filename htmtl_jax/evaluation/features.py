@@ -200,7 +200,7 @@ def _words(document: Document, sentences: Sequence[str], sections: np.ndarray):
   counts = word_counts([*sentences, document.title, *headings], left_out=FUNCTION_WORDS)
   held = counts.copy()
   held.data[:] = 1.0
-  own, title, heads = held[:count], held[count].toarray().ravel(), held[count + 1 :].toarray()
+  own, title, heads = held[:count], held[count].toarray().ravel(), held[count + 1 :]
   content = np.asarray(counts[:count].sum(axis=1)).ravel()
   distinct = np.maximum(np.diff(own.indptr), 1)
   frequency = np.asarray(counts[:count].sum(axis=0)).ravel()
@@ -209,10 +209,11 @@ def _words(document: Document, sentences: Sequence[str], sections: np.ndarray):
   rarity = np.log((1 + count) / np.maximum(holders, 1.0))
   num_words = np.array([len(sentence.split()) for sentence in sentences], np.float64)
   characters = np.array([len(sentence) for sentence in sentences], np.float64)
-  all_but = lambda c: np.delete(heads, c, axis=0).max(axis=0, initial=0.0)
-  other_heads = np.stack([all_but(c) for c in range(len(heads))])
-  in_head = np.asarray(own.multiply(heads[sections]).sum(axis=1)).ravel()
-  in_other_heads = np.asarray(own.multiply(other_heads[sections]).sum(axis=1)).ravel()
+  under_own = own.multiply(heads[sections]).tocsr()  # words that a sentence's own heading has
+  heading_words = np.maximum(np.asarray(heads.sum(axis=1)).ravel(), 1.0)
+  in_heads = np.asarray(heads.sum(axis=0)).ravel()  # headings that have a word
+  in_head = np.asarray(under_own.sum(axis=1)).ravel()
+  in_other_heads = own @ (in_heads > 0) - under_own @ (in_heads == 1)
   mean_frequency = (counts[:count] @ frequency) / np.maximum(content, 1.0)
   return {
     "words": num_words,
@@ -224,7 +225,7 @@ def _words(document: Document, sentences: Sequence[str], sections: np.ndarray):
     "mean_rarity": (own @ rarity) / distinct,
     "title_words_covered": (own @ title) / max(title.sum(), 1.0),
     "share_in_title": (own @ title) / distinct,
-    "heading_words_covered": in_head / np.maximum(heads.sum(axis=1), 1.0)[sections],
+    "heading_words_covered": in_head / heading_words[sections],
     "share_in_other_headings": in_other_heads / distinct,
   }
 

@@ -15,13 +15,20 @@ import jax.numpy as jnp
 from htmtl_jax.models.rows import NEGATIVE
 
 
-def tile_width(size: int) -> int:
-  """c for `size` keys.
+def tile_width(platform: str) -> int:
+  """c on a platform, 0 for one tile however large.
 
   XLA's CPU kernels stream a matrix at the speed of the memory only in tiles that lie in one
   piece; everywhere else one large product is best.
   """
-  return 64 if jax.default_backend() == "cpu" else size
+  return 64 if platform == "cpu" else 0
+
+
+def cut_tiles(matrix: jax.Array, tile: int) -> jax.Array:
+  """[..., E, M] -> [..., n, E, c], M a multiple of the tile, which may be 0."""
+  size = matrix.shape[-1]
+  tile = tile or size
+  return jnp.moveaxis(matrix.reshape(*matrix.shape[:-1], size // tile, tile), -2, -3)
 
 
 def multiply_tiles(query, tiles) -> jax.Array:

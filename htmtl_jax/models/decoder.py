@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from htmtl_jax.layout import Targets
 from htmtl_jax.levels import NUM_LEVELS
-from htmtl_jax.models.cached_attention import tile_width
+from htmtl_jax.models.cached_attention import cut_tiles
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.decoder_layer import DecoderLayer
 from htmtl_jax.models.decoding_cache import Cache, write_own_slots
@@ -112,10 +112,10 @@ class DecoderStack(nn.Module):
     )
     return DecoderOutput(self.final_norm(x), context, scores)
 
-  def project_for_steps(self, memory_states):
-    """[B, M, D] -> keys and values per layer, as in `Cache`."""
+  def project_for_steps(self, memory_states, tile: int):
+    """[B, M, D] -> keys and values per layer, as in `Cache`, the keys in tiles."""
     normed = self.memory_norm(memory_states)
-    tile = tile_width(normed.shape[1])
+    tile = tile or normed.shape[1]
     tiled = normed.reshape(normed.shape[0], -1, tile, normed.shape[-1])
     kernel = self.memory_projection.variables["params"]["kernel"].astype(normed.dtype)
     layers = range(self.config.decoder_layers)
@@ -228,7 +228,7 @@ class Decoder(nn.Module):
     )
 
   def start(
-    self, memory: Memory, output, levels: tuple[int, ...], beams: int, length: int
+    self, memory: Memory, output, levels: tuple[int, ...], beams: int, length: int, tile: int
   ) -> Cache:
     """Projects the memory and makes room for `length` steps.
 
@@ -238,22 +238,21 @@ class Decoder(nn.Module):
       levels: G of them, static.
       beams: K.
       length: T.
+      tile: c, see `tile_width`.
     """
     config = self.config
     groups = (memory.states.shape[0], len(levels))
     slots = (config.num_heads, config.head_width, length * beams)
     empty = jnp.zeros((*groups, *slots), config.compute_dtype)
     empty = ((empty,) * config.decoder_layers,) * len(self.stacks)
-    keys, values = zip(*(stack.project_for_steps(memory.states) for stack in self.stacks))
-    output = output.astype(config.compute_dtype).T
-    output = output.reshape(config.width, -1, tile_width(output.shape[1]))
+    keys, values = zip(*(stack.project_for_steps(memory.states, tile) for stack in self.stacks))
     return Cache(
       levels=tuple(levels),
       memory_keys=keys,
       memory_values=values,
       bias=memory.bias,
       token_ids=memory.token_ids,
-      output=jnp.moveaxis(output, 1, 0),
+      output=cut_tiles(output.astype(config.compute_dtype).T, tile),
       ancestors=jnp.zeros((*groups, beams, length), jnp.int32),
       keys=empty,
       values=empty,

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.layout import Batch, Targets
-from htmtl_jax.models.cached_attention import tile_width
 from htmtl_jax.models.config import ModelConfig, round_up_vocabulary
 from htmtl_jax.models.decoder import Decoder
 from htmtl_jax.models.decoding_cache import Cache
+from htmtl_jax.models.decoding_memory import of_important_tokens, of_levels, round_up
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.encoder import Encoder, EncoderOutput
 from htmtl_jax.models.generator import Generator
-from htmtl_jax.models.memory import make_memory, of_levels, segment_scores
+from htmtl_jax.models.memory import make_memory, segment_scores
 from htmtl_jax.models.sharded_memory_attention import memory_slices
 
 
@@ -137,12 +137,28 @@ class Htmtl(nn.Module):
     beams: int,
     length: int = 0,
     importance_ramp=1.0,
+    tile: int = 0,
+    memory_tokens: int = 0,
   ) -> tuple[EncoderOutput, Cache]:
-    """Encodes, and prepares the cache for `length` steps of `beams` beams of each level."""
+    """Encodes, and prepares the cache for `length` steps of `beams` beams of each level.
+
+    Args:
+      batch: packed documents.
+      levels: G of them, static.
+      beams: K.
+      length: T.
+      importance_ramp: as in training.
+      tile: how wide the tiles are in which a step reads the keys, see `tile_width`.
+      memory_tokens: read so many tokens alone, see `of_important_tokens`; 0 for all.
+    """
     encoded = self.encode(batch)
     memory = make_memory(encoded, batch, self.config, importance_ramp)
-    memory = of_levels(memory, batch, levels, tile_width(1))
-    return encoded, self.decoder.start(memory, self.embedding, levels, beams, length)
+    # Levels first, as long as the memory is in its full order.
+    memory = of_levels(memory, batch, levels)
+    if memory_tokens:
+      memory = of_important_tokens(memory, encoded.importance, batch, memory_tokens)
+    memory = round_up(memory, max(tile, 1))
+    return encoded, self.decoder.start(memory, self.embedding, levels, beams, length, tile)
 
   def decode_step(self, ids, previous_ids, position, pieces, remaining, cache: Cache):
     """log p of the next token for every beam of every group.
@@ -156,7 +172,7 @@ class Htmtl(nn.Module):
 
     Returns:
       (log_probs [B, G, K, V] float32, attention [B, G, K, M] float32 with M as rounded up by
-      `of_levels`, cache).
+      `round_up`, cache).
     """
     flat = lambda x: x.reshape(x.shape[0], -1)
     previous = jnp.where(position > 0, self.embed(flat(previous_ids)), 0)

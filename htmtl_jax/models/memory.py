@@ -5,8 +5,6 @@ bias, depends only on the query's level, so the bias is [B, 3, M] and a query ad
 row of its level; levels can be mixed freely in one batch of queries.
 """
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import flax.struct
 import jax
@@ -112,40 +110,6 @@ def make_memory(
     states=states,
     bias=layout.join(token_gate, segment_gate, 2, NEGATIVE),
     token_ids=layout.join(jnp.where(copyable, ids, -1), segment_ids, 1, -1),
-  )
-
-
-def of_levels(memory: Memory, batch: Batch, levels: Sequence[int], multiple: int) -> Memory:
-  """What the decoder reads when it writes some levels: no keys that none of them may see.
-
-  The bias is then [B, G, M], one row for each of the G `levels`; M is rounded up to a
-  multiple with keys that nobody may see.
-  """
-  ends = np.cumsum(
-    [
-      batch.token_ids.shape[1] * batch.token_ids.shape[2],
-      batch.tokens.parent_mask.shape[-1],
-      batch.sentences.parent_mask.shape[-1],
-      batch.section_mask.shape[-1],
-    ]
-  )
-
-  def keep(array, axis, fill):
-    bounds = [(0, ends[0]), *((ends[i], ends[i + 1]) for i in sorted(levels))]
-    size = array.shape[axis]  # ends[0] where the memory has tokens alone
-    parts = [
-      jax.lax.slice_in_dim(array, min(low, size), min(high, size), axis=axis)
-      for low, high in bounds
-    ]
-    array = jnp.concatenate(parts, axis)
-    room = [(0, 0)] * array.ndim
-    room[axis] = (0, -array.shape[axis] % multiple)
-    return jnp.pad(array, room, constant_values=fill)
-
-  return Memory(
-    states=keep(memory.states, 1, 0),
-    bias=keep(memory.bias[:, jnp.asarray(levels)], 2, NEGATIVE),
-    token_ids=keep(memory.token_ids, 1, -1),
   )
 
 
