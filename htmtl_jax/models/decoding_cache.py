@@ -45,7 +45,9 @@ def reorder(cache: Cache, parents: jax.Array) -> Cache:
   """Beam k continues beam `parents[..., k]` [B, G, K]; nothing but the ancestors moves."""
   if cache.beams == 1:
     return cache
-  return cache.replace(ancestors=jnp.take_along_axis(cache.ancestors, parents[..., None], axis=2))
+  return cache.replace(
+    ancestors=jnp.take_along_axis(cache.ancestors, parents[..., None], axis=2)
+  )
 
 
 def write_own_slots(cache: Cache, position: jax.Array) -> Cache:

@@ -154,6 +154,8 @@ class Htmtl(nn.Module):
     states, contexts, attention, cache = self.decoder.step(
       self.embed(flat(ids)), previous, position, flat(pieces), flat(remaining), cache
     )
-    log_probs = self.generator.log_probs(states, contexts, cache.output, attention, cache.token_ids)
+    log_probs = self.generator.log_probs(
+      states, contexts, cache.output, attention, cache.token_ids
+    )
     grouped = lambda x: x.reshape(*ids.shape, -1)
     return grouped(log_probs), grouped(jnp.moveaxis(attention, 1, 2)), cache

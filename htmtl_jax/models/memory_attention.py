@@ -147,9 +147,7 @@ def attend_with_scores(
   )[0]
 
 
-def _scores_forward(
-  blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids
-):
+def _scores_forward(blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids):
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
   lse = _log_normaliser(blocks, scaled, keys, bias, level_weights)
@@ -200,7 +198,7 @@ def _scores_backward(blocks, residuals, gradients):
 
   def body(i, delta):
     p = jnp.exp(_block_scores(blocks, scaled, keys, bias, level_weights, i) - lse[..., None])
-    return delta + jnp.einsum("bhtm,m->bht", p * extra(i, p), jnp.ones(p.shape[-1]))
+    return delta + jnp.einsum('bhtm,m->bht', p * extra(i, p), jnp.ones(p.shape[-1]))
 
   delta = blocks.loop(body, _dot_heads(gradient, out))
   return (
