@@ -61,6 +61,7 @@ class CheckpointStore:
     With `read_only` nothing is created or removed: a run may be saving there right now.
     """
     self._directory = pathlib.Path(os.path.abspath(directory))
+    logging.get_absl_logger().addFilter(_is_news)
     self._metrics: dict[int, float] = {}  # of the steps saved with a finite metric
     self._begun: list[int] = []  # saves of which nobody was told yet that they are whole
     # Orbax's own tracking of the best is not used: `best_step` of a manager with
@@ -370,6 +371,11 @@ class CheckpointStore:
       self._metrics.pop(step, None)
     self._manager.reload()
     return names
+
+
+def _is_news(record) -> bool:
+  """False for what Orbax's threads log, traceback and all, of errors that they also raise."""
+  return not (record.exc_info and "orbax" in record.pathname)
 
 
 class _KeepLatestAndBest:

@@ -10,6 +10,9 @@ where that is configured or plainly there; the first of these that applies decid
     Cloud TPU    a slice of several hosts, told by TPU_WORKER_HOSTNAMES (GKE) or by the
                  metadata server of a TPU VM; or HTMTL_MULTIHOST=1, which launch/ sets there
 
+A process that is not heard of for HTMTL_HEARTBEAT_SECONDS (100) is given up, and with it the
+run: the others end with an error, and all start again from the last checkpoint.
+
 What the processes then say to each other is in `hosts.py`.
 """
 
@@ -26,6 +29,7 @@ import urllib.request
 from htmtl_jax.errors import UserError
 
 FLAGS = ("coordinator", "num_processes", "process_id")
+_HEARTBEAT = "HTMTL_HEARTBEAT_SECONDS"
 _JOB_INDEX = "JOB_COMPLETION_INDEX"  # set by Kubernetes in the pods of an indexed Job
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
@@ -150,6 +154,7 @@ def _start(cluster: Cluster) -> None:
       cluster.num_processes if cluster.coordinator else None,
       cluster.process_id if cluster.coordinator else None,
       cluster_detection_method="deactivate" if cluster.coordinator else cluster.method,
+      heartbeat_timeout_seconds=int(os.environ.get(_HEARTBEAT, 100)),
     )
   except (RuntimeError, ValueError) as error:
     raise UserError(
