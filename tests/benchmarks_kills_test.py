@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import pathlib
 import tempfile
 from unittest import mock
@@ -10,6 +11,7 @@ from absl.testing import absltest
 
 from benchmarks import kills
 from tests import tiny_config
+from tests.conftest import fast_compilation
 
 
 class KillsTest(absltest.TestCase):
@@ -19,7 +21,7 @@ class KillsTest(absltest.TestCase):
 
   def test_three_kills(self):
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with mock.patch.dict(os.environ, XLA_FLAGS=fast_compilation()), contextlib.redirect_stdout(out):
       children = kills.run(3, 1, str(tiny_config.PATH), self.folder)
     self.assertLen(children, 3)
     self.assertTrue(children[0].in_save)
