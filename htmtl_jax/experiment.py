@@ -30,7 +30,13 @@ from htmtl_jax.losses import LossConfig
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.optimizer import OptimizerConfig, make_optimizer
-from htmtl_jax.sharding import MeshConfig, batch_multiple, check_token_rows, make_mesh
+from htmtl_jax.sharding import (
+  MeshConfig,
+  batch_multiple,
+  check_token_rows,
+  make_mesh,
+  put_whole,
+)
 from htmtl_jax.train_state import make_state
 
 CHECKPOINTS = "checkpoints"
@@ -219,7 +225,7 @@ def open_run(workdir: str, checkpoint: str = "best", config=None) -> TrainedRun:
     step = store.resolve(checkpoint)
     params = store.restore_params(step)
   _check_shapes(params, abstract.params, workdir)
-  params = jax.tree.map(jax.device_put, params, shardings.params)
+  params = jax.tree.map(put_whole, params, shardings.params)
   logging.info("restored step %d of %s", step, workdir)
   statistics = _read_statistics(workdir)
   return TrainedRun(

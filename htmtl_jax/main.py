@@ -12,6 +12,7 @@ What a mode needs and runs stands in `modes.py`.
 
 from collections.abc import Sequence
 import dataclasses
+import errno
 import os
 import pathlib
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 from absl import flags, logging
 
 from htmtl_jax import config as config_lib
+from htmtl_jax import distributed
 from htmtl_jax.config_keys import apply_overrides
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.systems import SYSTEMS, needs_run, parse_systems
@@ -29,6 +31,7 @@ from htmtl_jax.startup import prepare_jax
 
 EXIT_USER_ERROR = 2
 EXIT_KEYBOARD = 130  # 128 + SIGINT
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _PROGRAM = "htmtl_jax"
 _USAGE = """\
@@ -57,6 +60,7 @@ _MODE_FLAGS = (
   "against",
   "action",
   "study",
+  *distributed.FLAGS,
 )
 
 
@@ -110,6 +114,14 @@ def _make_flags() -> flags.FlagValues:
     "folder where compiled programs are kept for the next start, '' for none (default: "
     "JAX_COMPILATION_CACHE_DIR, else ~/.cache/htmtl_jax/compilations)",
   )
+  define(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several processes train or evaluate together; Slurm and TPU "
+    "slices need none of these three",
+  )
+  define("num_processes", None, "how many processes there are")
+  define("process_id", None, "which of them this is, from 0")
   flags.DEFINE_multi_string("study_keys", [], "filled by --study.SECTION.KEY", flag_values=values)
   flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
   return values
@@ -305,10 +317,20 @@ def run(argv: Sequence[str]) -> int:
     # complain once more when it flushes standard output at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_OK
+  except OSError as error:
+    if error.errno not in _DISK_FULL:
+      raise
+    place = f" ({error.filename})" if error.filename else ""
+    print(
+      f"{_PROGRAM}: error: {os.strerror(error.errno)}{place}; make room, and run the same command "
+      "again: what was saved before is whole",
+      file=sys.stderr,
+    )
+    return EXIT_USER_ERROR
   except KeyboardInterrupt:
     print(f"{_PROGRAM}: stopped from the keyboard", file=sys.stderr)
     return EXIT_KEYBOARD
 
 
 if __name__ == "__main__":
-  sys.exit(run(sys.argv[1:]))
+  sys.exit(distributed.leave(run(sys.argv[1:])))

