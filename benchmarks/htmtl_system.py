@@ -6,7 +6,6 @@ losses, optimiser, layout and buckets are as shipped, dropout is off as in the p
 
 import dataclasses
 import itertools
-import os
 
 import flax.linen as nn
 import jax
@@ -28,6 +27,7 @@ from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.optimizer import OptimizerConfig, make_optimizer
 from htmtl_jax.sharding import LOGICAL_RULES, MeshConfig, make_mesh, put_batch
+from htmtl_jax.startup import prepare_jax
 from htmtl_jax.train_state import make_state
 from htmtl_jax.train_step import make_train_step
 
@@ -44,12 +44,8 @@ _TOKEN_LEVEL = (
 
 
 def set_flags() -> None:
-  """Flags that XLA reads when its backend starts; call it before any use of a device."""
-  # MARK: goes when the package's own start-up sets them.
-  if "xla_cpu_experimental_ynn_fusion_type" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = (
-      os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type=dot"
-    ).strip()
+  """What XLA reads when its backend starts; call it before any use of a device."""
+  prepare_jax(compilation_cache="")
 
 
 def make_config(system: str, size_name: str, dtype: str):
@@ -193,11 +189,10 @@ def _train_runner(step, state, batch):
 def _decode_runner(request: Request, model, loss: LossConfig, mesh, params, batch):
   """() -> {"written_tokens"}: the paragraph summary of the document, from its tokens on."""
   tokens = request.decode_tokens
-  # MARK: when levels can be chosen, decode the paragraph alone; until then the others
-  # ride along and end after one token.
   decode = make_decoder(
     model,
     DecodeConfig(
+      levels=("paragraph",),
       beam_size=request.beam_size,
       min_tokens=(0, tokens, 0),
       max_tokens=(1, tokens, 1),

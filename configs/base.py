@@ -153,6 +153,8 @@ def get_config() -> ml_collections.ConfigDict:
 
   # ---- decoding
   config.decode = decode = ml_collections.ConfigDict()
+  # What to write; a level that is left out costs nothing, and its summaries are empty
+  decode.levels = ("sentence", "paragraph", "section")
   decode.beam_size = 4
   decode.length_penalty = 0.8  # GNMT's alpha
   decode.min_tokens = (8, 32, 32)

@@ -1,10 +1,10 @@
-"""Writing the three summaries: beam search over the model's cached decoder.
+"""Writing the summaries: beam search over the model's cached decoder.
 
-The three levels are three groups of one search over one encoding; memory keys and
-values are shared by all levels and beams.
+The levels are groups of one search over one encoding; memory keys and values are shared
+by all levels and beams.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 
 import jax
@@ -22,8 +22,9 @@ from htmtl_jax.data.tokenizer import (
 )
 from htmtl_jax.errors import UserError
 from htmtl_jax.layout import Batch
-from htmtl_jax.levels import NUM_LEVELS, PARAGRAPH, SECTION
+from htmtl_jax.levels import LEVELS, NUM_LEVELS, PARAGRAPH, SECTION
 from htmtl_jax.losses import LossConfig
+from htmtl_jax.models import decoding_cache
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.train_step import under_mesh
 
@@ -38,6 +39,7 @@ class DecodeConfig:
   max_tokens: tuple[int, int, int] = (64, 512, 640)
   no_repeat_ngram: tuple[int, int, int] = (4, 4, 0)
   target_words: tuple[int, int, int] = (0, 0, 0)
+  levels: tuple[str, ...] = LEVELS
 
   def __post_init__(self):
     if self.beam_size < 1:
@@ -55,6 +57,16 @@ class DecodeConfig:
       raise UserError(
         f"config.decode.no_repeat_ngram: {self.no_repeat_ngram}: each must be 0 (off) or at least 2"
       )
+    if not self.levels or not set(self.levels) <= set(LEVELS):
+      raise UserError(
+        f"config.decode.levels: {','.join(self.levels) or '()'}: name at least one of "
+        f"{', '.join(LEVELS)}"
+      )
+
+  @property
+  def written(self) -> tuple[int, ...]:
+    """[G] the levels to be written, in their order."""
+    return tuple(i for i, level in enumerate(LEVELS) if level in self.levels)
 
 
 def make_decoder(
@@ -62,11 +74,14 @@ def make_decoder(
 ) -> Callable[..., SearchResult]:
   """Compiles decoding: decode(params, step_number, batch, num_pieces, lengths) -> SearchResult.
 
+  The result has all three levels, with empty summaries at those that `config.levels` leaves out.
+
   `num_pieces` [B] says how many section pieces the digest must have; the search writes
   exactly so many, room permitting. `lengths` [3] or [B, 3] int32 says how many tokens each
   summary should have, 0 (the default) leaves it to the model.
   """
-  max_length = max(config.max_tokens)
+  levels = config.written
+  limits = [config.max_tokens[level] for level in levels]
 
   def decode(params, step_number, batch: Batch, num_pieces, lengths=(0, 0, 0)):
     batch_size = batch.token_ids.shape[0]
@@ -74,92 +89,93 @@ def make_decoder(
     # Who asks for less than the minimum is to have it.
     least = jnp.broadcast_to(jnp.asarray(config.min_tokens), lengths.shape)
     least = jnp.where(lengths > 0, jnp.minimum(least, lengths), least)
-    beams = config.beam_size
-    queries = NUM_LEVELS * beams
-    levels = jnp.repeat(jnp.arange(NUM_LEVELS), beams)  # [Q]
     variables = {"params": params}
-    _, memory, cache = model.apply(
+    _, cache = model.apply(
       variables,
       batch,
-      queries,
-      max_length,
-      loss_config.importance_ramp(step_number),
+      levels,
+      config.beam_size,
+      importance_ramp=loss_config.importance_ramp(step_number),
       method=Htmtl.start_decoding,
     )
+    markers = jnp.zeros((batch_size, len(levels), config.beam_size), jnp.int32)
 
-    def step(ids, previous, position, carry):
+    def step(groups, ids, previous, position, carry):
       cache, markers = carry
-      markers += ids == jnp.asarray(PIECE_MARKERS)[None, :, None]
-      flat = lambda x: x.reshape(batch_size, queries)
+      markers += ids == jnp.asarray(PIECE_MARKERS)[list(cache.levels), None]
+      remaining = tokens_left(lengths[:, list(cache.levels), None], position)
       log_probs, _, cache = model.apply(
         variables,
-        flat(ids),
-        flat(previous),
+        ids,
+        previous,
         position,
-        levels,
-        flat(piece_of_count(markers)),
-        jnp.repeat(tokens_left(lengths, position), beams, axis=1),
-        memory.token_ids,
+        piece_of_count(markers, cache.levels),
+        jnp.broadcast_to(remaining, ids.shape),
         cache,
         method=Htmtl.decode_step,
       )
-      return log_probs.reshape(batch_size, NUM_LEVELS, beams, -1), (cache, markers)
+      return log_probs, (cache, markers)
 
     def reorder(carry, parents):
-      if beams == 1:
-        return carry
       cache, markers = carry
-      markers = jnp.take_along_axis(markers, parents, axis=-1)
-      index = parents[None, ..., None, None, None]  # [1, B, G, K, 1, 1, 1]
+      return decoding_cache.reorder(cache, parents), jnp.take_along_axis(markers, parents, axis=-1)
 
-      def move(array):  # [layers, B, Q, T, H, E]
-        grouped = array.reshape(array.shape[0], batch_size, NUM_LEVELS, beams, *array.shape[3:])
-        return jnp.take_along_axis(grouped, index, axis=3).reshape(array.shape)
+    def resize(carry, kept, length):
+      cache, markers = carry
+      return decoding_cache.resize(cache, kept, length), markers[:, jnp.asarray(kept)]
 
-      cache = cache.replace(
-        keys=tuple(map(move, cache.keys)), values=tuple(map(move, cache.values))
-      )
-      return cache, markers
-
-    def constrain(log_probs, ids, position):
-      forbidden = forbidden_structure(ids, position, num_pieces, least)
+    def constrain(groups, log_probs, ids, position):
+      now = tuple(levels[group] for group in groups)
+      forbidden = forbidden_structure(ids, position, num_pieces, least[:, jnp.asarray(now)], now)
       structure = jnp.where(forbidden, NEVER, log_probs[..., :NUM_STRUCTURE_IDS])
       # A digest opens with its marker and nothing else.
-      opening = (jnp.arange(NUM_LEVELS) == SECTION)[None, :, None, None] & (position == 0)
-      words = jnp.where(opening, NEVER, log_probs[..., NUM_STRUCTURE_IDS:])
+      opening = _is_digest(now) & (position == 0)
+      words = jnp.where(opening[..., None], NEVER, log_probs[..., NUM_STRUCTURE_IDS:])
       # Ids beyond the real vocabulary are at minus infinity; sums need finite numbers.
       log_probs = jnp.maximum(jnp.concatenate([structure, words], axis=-1), NEVER)
-      for level, size in enumerate(config.no_repeat_ngram):
+      for place, level in enumerate(now):
+        size = config.no_repeat_ngram[level]
         if size:
-          blocked = repeated_ngram_mask(ids[:, level], position, size, log_probs.shape[-1])
+          blocked = repeated_ngram_mask(ids[:, place], position, size, log_probs.shape[-1])
           blocked = blocked.at[..., :NUM_STRUCTURE_IDS].set(False)
-          log_probs = log_probs.at[:, level].set(jnp.where(blocked, NEVER, log_probs[:, level]))
+          log_probs = log_probs.at[:, place].set(jnp.where(blocked, NEVER, log_probs[:, place]))
       return log_probs
 
-    return beam_search(
+    result = beam_search(
       step,
       reorder,
       constrain,
-      (cache, jnp.zeros((batch_size, NUM_LEVELS, beams), jnp.int32)),
+      resize,
+      (cache, markers),
       batch_size=batch_size,
-      max_lengths=jnp.asarray(config.max_tokens),
-      beam_size=beams,
-      max_length=max_length,
+      max_lengths=limits,
+      beam_size=config.beam_size,
       alpha=config.length_penalty,
       bos_id=BOS_ID,
       eos_id=EOS_ID,
     )
+    return jax.tree.map(lambda x: _at_all_levels(x, levels), result)
 
   return under_mesh(jax.jit(decode), mesh)
 
 
-def piece_of_count(markers: jax.Array) -> jax.Array:
-  """`Targets.piece` from the markers counted so far: [B, 3, K] int32 to the same."""
-  opens_with_marker = jnp.arange(NUM_LEVELS)[None, :, None] == SECTION
-  return jnp.maximum(markers - opens_with_marker, 0)
+def _at_all_levels(array: jax.Array, levels: tuple[int, ...]) -> jax.Array:
+  """[B, G, ...] to [B, 3, ...], zeros at the levels that are not written."""
+  empty = jnp.zeros((array.shape[0], NUM_LEVELS, *array.shape[2:]), array.dtype)
+  return empty.at[:, jnp.asarray(levels)].set(array)
 
 
-def forbidden_structure(ids, position, num_pieces, min_tokens) -> jax.Array:
+def _is_digest(levels: Sequence[int]) -> jax.Array:
+  """[G, 1] bool, to be compared with [B, G, K]."""
+  return (jnp.asarray(levels) == SECTION)[:, None]
+
+
+def piece_of_count(markers: jax.Array, levels: Sequence[int] = range(NUM_LEVELS)) -> jax.Array:
+  """`Targets.piece` from the markers counted so far: [B, G, K] int32 to the same."""
+  return jnp.maximum(markers - _is_digest(levels), 0)
+
+
+def forbidden_structure(ids, position, num_pieces, min_tokens, levels) -> jax.Array:
   """Which structure ids must not come next, so that every output has its level's form.
 
   One sentence: no markers. One paragraph: sentence separators only. Section by section:
@@ -167,26 +183,26 @@ def forbidden_structure(ids, position, num_pieces, min_tokens) -> jax.Array:
   last. Never two markers in a row, nor an end right after one (nothing to say).
 
   Args:
-    ids: [B, 3, K, T] int32 so far.
+    ids: [B, G, K, T] int32 so far.
     position: [] int32.
     num_pieces: [B] int32.
-    min_tokens: [B, 3] int32, no end before so many tokens.
+    min_tokens: [B, G] int32, no end before so many tokens.
+    levels: [G], of the groups.
 
   Returns:
-    [B, 3, K, NUM_STRUCTURE_IDS] bool.
+    [B, G, K, NUM_STRUCTURE_IDS] bool.
   """
   so_far = jnp.arange(ids.shape[-1]) < position
-  sections = ((ids == SECTION_ID) & so_far).sum(-1)  # [B, 3, K]
+  sections = ((ids == SECTION_ID) & so_far).sum(-1)  # [B, G, K]
   last = jnp.take_along_axis(ids, jnp.full((*ids.shape[:-1], 1), jnp.maximum(position - 1, 0)), -1)[
     ..., 0
   ]
   after_marker = (position == 0) | (last == SECTION_ID) | (last == SENTENCE_ID)
-  level = jnp.arange(NUM_LEVELS)[None, :, None]
   wanted = num_pieces[:, None, None]
-  is_digest = level == SECTION
+  is_digest = _is_digest(levels)
   no_end = (position < min_tokens[:, :, None]) | after_marker | (is_digest & (sections < wanted))
   no_section = ~is_digest | ((position > 0) & after_marker) | ((sections >= wanted) & (wanted > 0))
-  no_sentence = (level < PARAGRAPH) | after_marker
+  no_sentence = (jnp.asarray(levels)[:, None] < PARAGRAPH) | after_marker
   forbidden = jnp.ones((*ids.shape[:-1], NUM_STRUCTURE_IDS), bool)
   forbidden = forbidden.at[..., EOS_ID].set(no_end)
   forbidden = forbidden.at[..., SECTION_ID].set(no_section)

@@ -42,6 +42,11 @@ MEMORY = (
 )
 
 
+# A `jax.named_scope` of matmuls that are computed twice for the sake of memory: not counted,
+# since they are no part of what the step has to do.
+RECOMPUTED = "computed_twice"
+
+
 def count_matmul_flops(function: Callable, *args) -> int:
   """Multiplications and additions in the matmuls of `function(*args)`, padding included.
 
@@ -76,6 +81,8 @@ def _of_kind(table, device) -> float | None:
 def _count(jaxpr) -> int:
   total = 0
   for equation in jaxpr.eqns:
+    if RECOMPUTED in str(equation.source_info.name_stack):
+      continue
     if equation.primitive.name == "dot_general":
       (contracted, _), _ = equation.params["dimension_numbers"]
       summed = math.prod(equation.invars[0].aval.shape[i] for i in contracted)

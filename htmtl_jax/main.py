@@ -25,6 +25,7 @@ from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.systems import SYSTEMS, needs_run, parse_systems
 from htmtl_jax.interruption import Interrupted
 from htmtl_jax.modes import EXIT_INTERRUPTED, EXIT_OK, MODES, Mode, split_paths
+from htmtl_jax.startup import prepare_jax
 
 EXIT_USER_ERROR = 2
 EXIT_KEYBOARD = 130  # 128 + SIGINT
@@ -102,6 +103,12 @@ def _make_flags() -> flags.FlagValues:
     None,
     "of human_eval: a TOML file with settings for export, the folder that export wrote for the "
     "other actions; one key: --study.SECTION.KEY=VALUE",
+  )
+  define(
+    "compilation_cache",
+    None,
+    "folder where compiled programs are kept for the next start, '' for none (default: "
+    "JAX_COMPILATION_CACHE_DIR, else ~/.cache/htmtl_jax/compilations)",
   )
   flags.DEFINE_multi_string("study_keys", [], "filled by --study.SECTION.KEY", flag_values=values)
   flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
@@ -253,7 +260,7 @@ def _format_help() -> str:
   values = _make_flags()
   modes = "\n".join(f"  {name:<11}{mode.help}" for name, mode in MODES.items())
   lines = []
-  for name in ("config", "mode", *_MODE_FLAGS, "help"):
+  for name in ("config", "mode", *_MODE_FLAGS, "compilation_cache", "help"):
     default = values[name].default
     lines.append(
       f"  --{name:<11}{values[name].help}" + (f" (default: {default})" if default else "")
@@ -284,6 +291,8 @@ def run(argv: Sequence[str]) -> int:
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()
     logging.set_verbosity(logging.WARNING)
+    if mode.uses_devices:
+      prepare_jax(values.compilation_cache)
     return mode.run(config, values)
   except Interrupted:
     print(f"{_PROGRAM}: interrupted; run the same command again to go on", file=sys.stderr)

@@ -149,6 +149,7 @@ class Mode:
     needs_config: whether `--config` must be given, even if the workdir has one.
     needs_run: whether the workdir has to hold a run already.
     takes_config: whether a config has any meaning to it.
+    uses_devices: whether JAX computes something in it.
     actions: the modes that `--action` chooses from; with these, it does nothing itself.
   """
 
@@ -159,6 +160,7 @@ class Mode:
   needs_config: bool = False
   needs_run: bool = False
   takes_config: bool = True
+  uses_devices: bool = False
   actions: "Mapping[str, Mode]" = dataclasses.field(default_factory=dict)
 
 
@@ -174,6 +176,7 @@ MODES = {
     "train, going on where the workdir's run stopped; evaluate at the end",
     required=("workdir",),
     needs_config=True,
+    uses_devices=True,
   ),
   "evaluate": Mode(
     _evaluate,
@@ -181,12 +184,14 @@ MODES = {
     required=("workdir",),
     optional=("split", "checkpoint", "systems"),
     needs_run=True,
+    uses_devices=True,
   ),
   "summarize": Mode(
     _summarize,
     "summarise your own papers (without --workdir: a LexRank extract)",
     required=("input",),
     optional=("workdir", "checkpoint", "output"),
+    uses_devices=True,
   ),
   "compare": Mode(
     _compare,

@@ -28,23 +28,22 @@ class BeamSearchTest(parameterized.TestCase):
     logits = 2 * rng.normal(size=(B, G, STATES, V))
     self.table = (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype(np.float32)
 
-  def search(
-    self, beam_size, alpha=0.0, constrain=None, table=None, max_length=T, max_lengths=MAX_LENGTHS
-  ):
+  def search(self, beam_size, alpha=0.0, constrain=None, table=None, max_lengths=MAX_LENGTHS):
     table = jnp.asarray(self.table if table is None else table)
 
-    def step(ids, previous, position, cache):
+    def step(groups, ids, previous, position, cache):
       hidden, last = cache
       # The search must hand over the same history that the cache has seen.
       agrees = jnp.where(position > 1, previous == last, True)
       hidden = advance(hidden, ids, position)
-      log_probs = table[
-        jnp.arange(B)[:, None, None], jnp.arange(len(max_lengths))[None, :, None], hidden
-      ]
+      log_probs = table[jnp.arange(B)[:, None, None], jnp.array(groups)[None, :, None], hidden]
       return jnp.where(agrees[..., None], log_probs, NEVER), (hidden, ids)
 
     def reorder(cache, parents):
       return jax.tree.map(lambda x: jnp.take_along_axis(x, parents, axis=2), cache)
+
+    def resize(cache, kept, length):
+      return jax.tree.map(lambda x: x[:, jnp.array(kept)], cache)
 
     zeros = jnp.zeros((B, len(max_lengths), beam_size), jnp.int32)
     run = jax.jit(
@@ -52,11 +51,11 @@ class BeamSearchTest(parameterized.TestCase):
         beam_search,
         step,
         reorder,
-        constrain or (lambda log_probs, ids, position: log_probs),
+        constrain or (lambda groups, log_probs, ids, position: log_probs),
+        resize,
         batch_size=B,
-        max_lengths=jnp.asarray(max_lengths),
+        max_lengths=max_lengths,
         beam_size=beam_size,
-        max_length=max_length,
         alpha=alpha,
         bos_id=BOS,
         eos_id=EOS,
@@ -144,7 +143,7 @@ class BeamSearchTest(parameterized.TestCase):
           self.assert_result(result, b, g, ids, score, 0.8)
 
   def test_without_any_end_the_best_live_hypothesis_is_given(self):
-    never_end = lambda log_probs, ids, position: log_probs.at[..., EOS].set(NEVER)
+    never_end = lambda groups, log_probs, ids, position: log_probs.at[..., EOS].set(NEVER)
     result = self.search(320, 0.8, never_end)
     words = [v for v in range(V) if v != EOS]
     for b in range(B):
@@ -156,7 +155,7 @@ class BeamSearchTest(parameterized.TestCase):
         self.assert_result(result, b, g, ids, total / ((5 + length) / 6) ** 0.8, 0.8)
 
   def test_no_end_before_the_minimum(self):
-    def constrain(log_probs, ids, position):
+    def constrain(groups, log_probs, ids, position):
       end = jnp.where(position < 2, NEVER, log_probs[..., EOS])
       return log_probs.at[..., EOS].set(end)
 

@@ -172,7 +172,8 @@ class ComparisonTest(absltest.TestCase):
   def test_rounds_rates_ratios_linearity(self):
     row = lambda system, length, seconds, **more: {
       "system": system, "task": "train", "length": length, "status": "ok", "seconds": seconds,
-      "peak_memory_bytes": length, "useful_flops": 50, "other_programs_share": 0.0, **more,
+      "peak_memory_bytes": length, "token_slots": 20_000, "useful_flops": 50,
+      "other_programs_share": 0.0, **more,
     }  # fmt: skip
     rows = comparison.merge_rounds(
       [
@@ -197,6 +198,7 @@ class ComparisonTest(absltest.TestCase):
     self.assertEqual((ratio["system"], ratio["length"], ratio["ratio"]), ("led", 8192, 3.0))
     (linear,) = comparison.make_linearity(rows)
     self.assertAlmostEqual(linear["time_per_token_ratio"], (4.4 / 16384) / (2.0 / 8192))
+    self.assertAlmostEqual(linear["time_per_slot_ratio"], 2.2)
     self.assertAlmostEqual(linear["memory_per_token_ratio"], 8192 / 9000)
     table = comparison.render(rows, [ratio], [linear])
     self.assertIn("| led | ", table)

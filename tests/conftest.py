@@ -24,6 +24,7 @@ def _start_jax():
       flags.append("--xla_cpu_use_fusion_emitters=false")
   os.environ["XLA_FLAGS"] = " ".join(flags).strip()
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # nothing is written into the user's home
   import jax
 
   jax.devices()  # the flags are read here, once

@@ -48,31 +48,26 @@ def run(model, params, batch, num_units, step_ids, step_pieces, step_remaining):
   variables = {"params": params}
   full = model.apply(variables, batch, num_units, RAMP)
   length = step_ids.shape[0]
-  encoded, memory, cache = model.apply(
-    variables, batch, 3, length, RAMP, method=Htmtl.start_decoding
+  encoded, cache = model.apply(
+    variables, batch, (0, 1, 2), 1, length, RAMP, method=Htmtl.start_decoding
   )
+  # The cache rounds the number of keys up.
+  num_keys = make_memory(encoded, batch, model.config, RAMP).states.shape[1]
   before = jnp.concatenate([jnp.full_like(step_ids[:1], 7), step_ids[:-1]])  # 7 must not count
 
   def body(cache, inputs):
-    position, ids, previous, pieces, remaining = inputs
+    position, *inputs = inputs
+    ids, previous, pieces, remaining = (x[..., None] for x in inputs)  # one beam a level
     log_probs, attention, cache = model.apply(
-      variables,
-      ids,
-      previous,
-      position,
-      jnp.arange(3),
-      pieces,
-      remaining,
-      memory.token_ids,
-      cache,
-      method=Htmtl.decode_step,
+      variables, ids, previous, position, pieces, remaining, cache, method=Htmtl.decode_step
     )
-    return cache, (log_probs, segment_scores(attention, encoded, batch))
+    attention = attention[:, :, 0, :num_keys]
+    return cache, (log_probs[:, :, 0], segment_scores(attention, encoded, batch))
 
   _, (log_probs, scores) = jax.lax.scan(
     body, cache, (jnp.arange(length), step_ids, before, step_pieces, step_remaining)
   )
-  return full, log_probs, scores, memory.token_ids
+  return full, log_probs, scores, cache.token_ids
 
 
 def step_inputs(documents):

@@ -18,8 +18,10 @@ import jax.numpy as jnp
 
 from htmtl_jax.layout import Targets
 from htmtl_jax.levels import NUM_LEVELS
+from htmtl_jax.models.cached_attention import tile_width
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.decoder_layer import DecoderLayer
+from htmtl_jax.models.decoding_cache import Cache, write_own_slots
 from htmtl_jax.models.layers import (
   LengthEmbedding,
   PositionEmbedding,
@@ -47,22 +49,6 @@ class DecoderOutput:
   states: jax.Array
   contexts: jax.Array
   scores: Scores
-
-
-@flax.struct.dataclass
-class Cache:
-  """Everything a decoding step needs besides the last token.
-
-  Attributes:
-    memory_keys_values: per stack, [layers, 2, B, H, E, M].
-    bias: [B, 3, M] float32.
-    keys, values: per stack, [layers, B, Q, T, H, E], filled up to the last step.
-  """
-
-  memory_keys_values: tuple[jax.Array, ...]
-  bias: jax.Array
-  keys: tuple[jax.Array, ...]
-  values: tuple[jax.Array, ...]
 
 
 class DecoderStack(nn.Module):
@@ -126,29 +112,44 @@ class DecoderStack(nn.Module):
     )
     return DecoderOutput(self.final_norm(x), context, scores)
 
-  def step(self, x, position, memory_keys_values, bias, level_weights, keys, values):
-    """One position: (states [B, Q, D], contexts [B, Q, D], attention [B, Q, M], keys, values)."""
+  def project_for_steps(self, memory_states):
+    """[B, M, D] -> keys and values per layer, as in `Cache`."""
+    normed = self.memory_norm(memory_states)
+    tile = tile_width(normed.shape[1])
+    tiled = normed.reshape(normed.shape[0], -1, tile, normed.shape[-1])
+    kernel = self.memory_projection.variables["params"]["kernel"].astype(normed.dtype)
+    layers = range(self.config.decoder_layers)
+    keys = tuple(jnp.einsum("dhe,bncd->bhnec", kernel[:, i, 0], tiled) for i in layers)
+    values = tuple(jnp.einsum("dhe,bmd->bhem", kernel[:, i, 1], normed) for i in layers)
+    return keys, values
 
-    def body(layer, carry, xs):
-      x, keys, values = carry
-      index, keys_values = xs
-      x, keys, values, _, _ = layer.step(
-        x, index, keys_values, position, keys, values, bias, level_weights
+  def _single_layers(self) -> list[DecoderLayer]:
+    """The layers one by one, scanned ones with their slice of the parameters."""
+    count = self.config.decoder_layers - 1
+    if not (self.config.scan_layers and count):
+      return [*self.layer, self.last_layer]
+    stacked = self.layers.variables["params"]
+    slices = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(count)]
+    detached = DecoderLayer(self.config, parent=None)
+    return [*(detached.bind({"params": params}) for params in slices), self.last_layer]
+
+  def step(self, x, position, cache: Cache, stack: int):
+    """One position: (states, contexts [B, Q, D], attention [B, n, Q, c], keys, values)."""
+    keys, values = [], []
+    for i, layer in enumerate(self._single_layers()):
+      x, context, attention, layer_keys, layer_values = layer.step(
+        x,
+        position,
+        cache.ancestors,
+        cache.memory_keys[stack][i],
+        cache.memory_values[stack][i],
+        cache.bias,
+        cache.keys[stack][i],
+        cache.values[stack][i],
       )
-      return (x, keys, values), None
-
-    x, keys, values = self._run(body, (x, keys, values), memory_keys_values)
-    x, keys, values, context, attention = self.last_layer.step(
-      x,
-      self.config.decoder_layers - 1,
-      memory_keys_values[-1],
-      position,
-      keys,
-      values,
-      bias,
-      level_weights,
-    )
-    return self.final_norm(x), context, attention, keys, values
+      keys.append(layer_keys)
+      values.append(layer_values)
+    return self.final_norm(x), context, attention, tuple(keys), tuple(values)
 
 
 class Decoder(nn.Module):
@@ -226,59 +227,61 @@ class Decoder(nn.Module):
       ),
     )
 
-  def start(self, memory: Memory, num_queries: int, max_length: int) -> Cache:
-    """Projects the memory and makes room for `max_length` steps of `num_queries` queries."""
+  def start(
+    self, memory: Memory, output, levels: tuple[int, ...], beams: int, length: int
+  ) -> Cache:
+    """Projects the memory and makes room for `length` steps.
+
+    Args:
+      memory: as `of_levels` gives it.
+      output: [V, D], the generator's matrix.
+      levels: G of them, static.
+      beams: K.
+      length: T.
+    """
     config = self.config
-    shape = (
-      config.decoder_layers,
-      memory.states.shape[0],
-      num_queries,
-      max_length,
-      config.num_heads,
-      config.head_width,
-    )
-    empty = tuple(jnp.zeros(shape, config.compute_dtype) for _ in self.stacks)
+    groups = (memory.states.shape[0], len(levels))
+    slots = (config.num_heads, config.head_width, length * beams)
+    empty = jnp.zeros((*groups, *slots), config.compute_dtype)
+    empty = ((empty,) * config.decoder_layers,) * len(self.stacks)
+    keys, values = zip(*(stack.project_for_steps(memory.states) for stack in self.stacks))
+    output = output.astype(config.compute_dtype).T
+    output = output.reshape(config.width, -1, tile_width(output.shape[1]))
     return Cache(
-      memory_keys_values=tuple(stack.project(memory.states) for stack in self.stacks),
+      levels=tuple(levels),
+      memory_keys=keys,
+      memory_values=values,
       bias=memory.bias,
+      token_ids=memory.token_ids,
+      output=jnp.moveaxis(output, 1, 0),
+      ancestors=jnp.zeros((*groups, beams, length), jnp.int32),
       keys=empty,
       values=empty,
     )
 
-  def step(self, embeddings, previous, position, levels, pieces, remaining, cache: Cache):
-    """One position for every query.
+  def step(self, embeddings, previous, position, pieces, remaining, cache: Cache):
+    """One position for every query, Q = G * K.
 
     Args:
       embeddings, previous: [B, Q, D] of the last token and the one before it (zeros at
         the first step).
       position: scalar int32.
-      levels: [Q] int32.
       pieces, remaining: [B, Q] int32, see `Targets`.
       cache: as returned by `start` or the step before.
 
     Returns:
-      (states [B, Q, D], contexts [B, Q, D], attention [B, Q, M] float32, cache).
+      (states [B, Q, D], contexts [B, Q, D], attention [B, n, Q, c] float32, cache).
     """
-    batch_size = embeddings.shape[0]
+    levels = jnp.repeat(jnp.asarray(cache.levels), cache.beams)  # [Q]
     level_weights = jax.nn.one_hot(levels, NUM_LEVELS, dtype=jnp.float32)
-    level_weights = jnp.broadcast_to(level_weights, (batch_size, *level_weights.shape))
+    level_weights = jnp.broadcast_to(level_weights, (embeddings.shape[0], *level_weights.shape))
     x = self._inputs(embeddings, previous, level_weights, pieces, remaining)
-    results = [
-      stack.step(
-        x,
-        position,
-        cache.memory_keys_values[i],
-        cache.bias,
-        level_weights,
-        cache.keys[i],
-        cache.values[i],
-      )
-      for i, stack in enumerate(self.stacks)
-    ]
-    new_cache = cache.replace(
-      keys=tuple(r[3] for r in results), values=tuple(r[4] for r in results)
-    )
+    cache = write_own_slots(cache, position)
+    results = [stack.step(x, position, cache, i) for i, stack in enumerate(self.stacks)]
+    cache = cache.replace(keys=tuple(r[3] for r in results), values=tuple(r[4] for r in results))
     if len(results) == 1:
-      return (*results[0][:3], new_cache)
-    pick = lambda i: sum(level_weights[..., k : k + 1] * r[i] for k, r in enumerate(results))
-    return (*(pick(i).astype(results[0][i].dtype) for i in range(3)), new_cache)
+      return (*results[0][:3], cache)
+    # Separate stacks (the ablation): every stack ran on every level; keep its own.
+    own = jnp.moveaxis(level_weights, -1, 0)[..., None]  # [3, B, Q, 1]
+    pick = lambda i, own: sum(w * r[i] for w, r in zip(own, results)).astype(results[0][i].dtype)
+    return pick(0, own), pick(1, own), pick(2, own[:, :, None]), cache

@@ -6,15 +6,14 @@ unit for coverage, at the target token for the copy gate.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
+from htmtl_jax.models import cached_attention
 from htmtl_jax.models.attention import attend
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.layers import Mlp, RMSNorm, dense, rotate
 from htmtl_jax.models.memory_attention import Blocks, attend_to_memory, attend_with_scores
-from htmtl_jax.models.rows import EXACT
 
 
 class SelfAttention(nn.Module):
@@ -37,23 +36,12 @@ class SelfAttention(nn.Module):
     h = attend(query, key, value, mask)
     return x + self.drop(self.out(h), deterministic=deterministic)
 
-  def step(self, x, position, layer, keys, values):
-    """x: [B, Q, D] at scalar `position` of layer number `layer`; keys, values as in `Cache`.
-
-    The whole cache travels through and one slot of it is written, so that XLA can
-    update it in place instead of copying a layer's cache at every step.
-    """
+  def step(self, x, position, ancestors, keys, values):
+    """One position: x [B, Q, D] at scalar `position`; the rest as in `Cache`, of one layer."""
     query, key, value = self._project(x, jnp.full(x.shape[:2], position))
-    start = (layer, 0, 0, position, 0, 0)
-    keys = jax.lax.dynamic_update_slice(keys, key[None, :, :, None].astype(keys.dtype), start)
-    values = jax.lax.dynamic_update_slice(
-      values, value[None, :, :, None].astype(values.dtype), start
-    )
-    own_keys = jax.lax.dynamic_index_in_dim(keys, layer, keepdims=False)  # [B, Q, T, H, E]
-    own_values = jax.lax.dynamic_index_in_dim(values, layer, keepdims=False)
-    seen = jnp.arange(keys.shape[3]) <= position
-    mask = jnp.broadcast_to(seen, (*x.shape[:2], 1, keys.shape[3]))
-    h = attend(query[:, :, None], own_keys, own_values, mask)[:, :, 0]
+    keys = cached_attention.write_slots(keys, key, position)
+    values = cached_attention.write_slots(values, value, position)
+    h = cached_attention.attend_to_past(query, keys, values, ancestors, position)
     return x + self.out(h), keys, values
 
   def _project(self, x, positions):
@@ -117,16 +105,12 @@ class CrossAttention(nn.Module):
     context = self.out(h)
     return x + self.drop(context, deterministic=deterministic), context, scores
 
-  def step_with_scores(self, x, keys_values, bias, level_weights):
-    """Like `with_scores` for one step: (x, context, attention [B, Q, M])."""
+  def step(self, x, keys, values, bias):
+    """One position: (x [B, Q, D], context, attention [B, n, Q, c]); the rest as in `Cache`."""
     query = self.query(self.norm(x))
-    keys, values = keys_values
-    own_bias = jnp.einsum("bql,blm->bqm", level_weights, bias, precision=EXACT)
-    scores = jnp.einsum("bqhe,bhem->bhqm", query, keys, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(scores * query.shape[-1] ** -0.5 + own_bias[:, None], axis=-1)
-    h = jnp.einsum("bhqm,bhem->bqhe", weights.astype(query.dtype), values)
+    h, attention = cached_attention.attend_to_memory(query, keys, values, bias)
     context = self.out(h)
-    return x + context, context, weights.mean(axis=1)
+    return x + context, context, attention
 
   def _blocks(self, bias) -> Blocks:
     return Blocks.cover(bias.shape[-1], self.config.key_block)
@@ -166,9 +150,8 @@ class DecoderLayer(nn.Module):
     )
     return self.mlp(x, deterministic), context, scores
 
-  def step(self, x, layer, keys_values, position, keys, values, bias, level_weights):
-    x, keys, values = self.self_attention.step(x, position, layer, keys, values)
-    x, context, attention = self.cross_attention.step_with_scores(
-      x, keys_values, bias, level_weights
-    )
-    return self.mlp(x, True), keys, values, context, attention
+  def step(self, x, position, ancestors, memory_keys, memory_values, bias, keys, values):
+    """One position: (x, context, attention, keys, values), see the parts."""
+    x, keys, values = self.self_attention.step(x, position, ancestors, keys, values)
+    x, context, attention = self.cross_attention.step(x, memory_keys, memory_values, bias)
+    return self.mlp(x, True), context, attention, keys, values

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from htmtl_jax.models.cached_attention import multiply_tiles
 from htmtl_jax.models.config import ModelConfig
 
 TINY = 1e-20  # below any probability that matters, above float32's smallest normal
@@ -39,7 +40,10 @@ class Generator(nn.Module):
     logits = jnp.einsum(
       "bqd,vd->bqv", states, embedding.astype(states.dtype), preferred_element_type=jnp.float32
     )
-    real = jnp.arange(embedding.shape[0]) < self.num_real_ids
+    return self._only_real(logits)
+
+  def _only_real(self, logits):
+    real = jnp.arange(logits.shape[-1]) < self.num_real_ids
     return jnp.where(real, logits, -jnp.inf)
 
   def target_log_probs(self, states, contexts, embedding, targets, copy_mass, token_mass):
@@ -74,33 +78,35 @@ class Generator(nn.Module):
     log_prob = jnp.logaddexp(log_gate + log_prob, log_copy_gate + log_copy)
     return log_prob, mean_log_prob, jnp.exp(log_gate)
 
-  def log_probs(self, states, contexts, embedding, attention, token_ids):
+  def log_probs(self, states, contexts, output, attention, token_ids):
     """The whole mixture, for decoding.
 
     Args:
       states, contexts: [B, Q, D].
-      embedding: [V, D].
-      attention: [B, Q, M] float32.
+      output: [n, D, c], the output matrix in tiles of the vocabulary.
+      attention: [B, n, Q, c] float32, M = n * c.
       token_ids: [B, M] int32, -1 where not copyable.
 
     Returns:
       [B, Q, V] float32 log-probabilities; they sum to one.
     """
-    log_vocabulary = jax.nn.log_softmax(self.logits(states, embedding), axis=-1)
+    batch_size, queries, _ = states.shape
+    logits = multiply_tiles(states.reshape(batch_size * queries, -1), output)  # [n, BQ, c]
+    logits = jnp.moveaxis(logits, 0, 1).reshape(batch_size, queries, -1)
+    log_vocabulary = jax.nn.log_softmax(self._only_real(logits), axis=-1)
     if not self.config.copy:
       return log_vocabulary
-    copyable = token_ids >= 0
-    pointer = jnp.where(copyable[:, None, :], attention, 0.0)
-    token_mass = pointer.sum(-1)
-    pointer = pointer / jnp.maximum(token_mass, TINY)[..., None]
+    copyable = (token_ids >= 0).reshape(batch_size, -1, 1, attention.shape[-1])
+    pointer = jnp.where(copyable, attention, 0.0)
+    token_mass = pointer.sum(axis=(1, 3))  # [B, Q]
+    pointer = jnp.moveaxis(pointer, 2, 3).reshape(batch_size, -1, queries)
     # A scatter into the vocabulary; decoding only, where it is one row a step.
     copied = jax.vmap(
       lambda ids, weights: (
-        jnp.zeros((weights.shape[0], embedding.shape[0]), jnp.float32)
-        .at[:, jnp.maximum(ids, 0)]
-        .add(weights)
+        jnp.zeros((logits.shape[-1], queries), jnp.float32).at[jnp.maximum(ids, 0)].add(weights)
       )
     )(token_ids, pointer)
+    copied = jnp.moveaxis(copied, 1, 2) / jnp.maximum(token_mass, TINY)[..., None]
     log_gate, log_copy_gate = self._log_gates(states, contexts, token_mass)
     log_copied = jnp.log(jnp.maximum(copied, TINY))
     return jnp.logaddexp(

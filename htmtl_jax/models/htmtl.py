@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.layout import Batch, Targets
+from htmtl_jax.models.cached_attention import tile_width
 from htmtl_jax.models.config import ModelConfig, round_up_vocabulary
-from htmtl_jax.models.decoder import Cache, Decoder
+from htmtl_jax.models.decoder import Decoder
+from htmtl_jax.models.decoding_cache import Cache
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.encoder import Encoder, EncoderOutput
 from htmtl_jax.models.generator import Generator
-from htmtl_jax.models.memory import Memory, make_memory, segment_scores
+from htmtl_jax.models.memory import make_memory, of_levels, segment_scores
 
 
 @flax.struct.dataclass
@@ -120,35 +122,40 @@ class Htmtl(nn.Module):
   # ---------------------------------------------------------------- step by step
 
   def start_decoding(
-    self, batch: Batch, num_queries: int, max_length: int, importance_ramp=1.0
-  ) -> tuple[EncoderOutput, Memory, Cache]:
-    """Encodes and prepares the cache for `max_length` steps of Q queries a document."""
+    self,
+    batch: Batch,
+    levels: tuple[int, ...],
+    beams: int,
+    length: int = 0,
+    importance_ramp=1.0,
+  ) -> tuple[EncoderOutput, Cache]:
+    """Encodes, and prepares the cache for `length` steps of `beams` beams of each level."""
     encoded = self.encode(batch)
     memory = make_memory(encoded, batch, self.config, importance_ramp)
-    return encoded, memory, self.decoder.start(memory, num_queries, max_length)
+    memory = of_levels(memory, batch, levels, tile_width(1))
+    return encoded, self.decoder.start(memory, self.embedding, levels, beams, length)
 
-  def decode_step(
-    self, ids, previous_ids, position, levels, pieces, remaining, memory_token_ids, cache: Cache
-  ):
-    """log p of the next token for every query.
+  def decode_step(self, ids, previous_ids, position, pieces, remaining, cache: Cache):
+    """log p of the next token for every beam of every group.
 
     Args:
-      ids, previous_ids: [B, Q] int32, the last input token and the one before it.
+      ids, previous_ids: [B, G, K] int32, the last input token and the one before it.
       position: scalar int32, index of `ids` in the summary; at 0 there is none before it.
-      levels: [Q] int32.
-      pieces, remaining: [B, Q] int32, where in its summary the input stands, and how many
+      pieces, remaining: [B, G, K] int32, where in its summary the input stands, and how many
         tokens are left to write, see `Targets`.
-      memory_token_ids: [B, M], of the memory.
       cache: the state so far.
 
     Returns:
-      (log_probs [B, Q, V] float32, attention [B, Q, M] float32, cache).
+      (log_probs [B, G, K, V] float32, attention [B, G, K, M] float32 with M as rounded up by
+      `of_levels`, cache).
     """
-    previous = jnp.where(position > 0, self.embed(previous_ids), 0)
+    flat = lambda x: x.reshape(x.shape[0], -1)
+    previous = jnp.where(position > 0, self.embed(flat(previous_ids)), 0)
     states, contexts, attention, cache = self.decoder.step(
-      self.embed(ids), previous, position, levels, pieces, remaining, cache
+      self.embed(flat(ids)), previous, position, flat(pieces), flat(remaining), cache
     )
     log_probs = self.generator.log_probs(
-      states, contexts, self.embedding, attention, memory_token_ids
+      states, contexts, cache.output, attention, cache.token_ids
     )
-    return log_probs, attention, cache
+    grouped = lambda x: x.reshape(*ids.shape, -1)
+    return grouped(log_probs), grouped(jnp.moveaxis(attention, 1, 2)), cache

@@ -5,9 +5,12 @@ bias, depends only on the query's level, so the bias is [B, 3, M] and a query ad
 row of its level; levels can be mixed freely in one batch of queries.
 """
 
+from collections.abc import Sequence
+
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from htmtl_jax.data.tokenizer import NUM_STRUCTURE_IDS
 from htmtl_jax.layout import Batch
@@ -97,6 +100,40 @@ def make_memory(
     states=jnp.pad(states, [(0, 0), (0, padding), (0, 0)]),
     bias=jnp.pad(bias, [(0, 0), (0, 0), (0, padding)], constant_values=NEGATIVE),
     token_ids=jnp.pad(token_ids[:, :keys], [(0, 0), (0, padding)], constant_values=-1),
+  )
+
+
+def of_levels(memory: Memory, batch: Batch, levels: Sequence[int], multiple: int) -> Memory:
+  """What the decoder reads when it writes some levels: no keys that none of them may see.
+
+  The bias is then [B, G, M], one row for each of the G `levels`; M is rounded up to a
+  multiple with keys that nobody may see.
+  """
+  ends = np.cumsum(
+    [
+      batch.token_ids.shape[1] * batch.token_ids.shape[2],
+      batch.tokens.parent_mask.shape[-1],
+      batch.sentences.parent_mask.shape[-1],
+      batch.section_mask.shape[-1],
+    ]
+  )
+
+  def keep(array, axis, fill):
+    bounds = [(0, ends[0]), *((ends[i], ends[i + 1]) for i in sorted(levels))]
+    size = array.shape[axis]  # ends[0] where the memory has tokens alone
+    parts = [
+      jax.lax.slice_in_dim(array, min(low, size), min(high, size), axis=axis)
+      for low, high in bounds
+    ]
+    array = jnp.concatenate(parts, axis)
+    room = [(0, 0)] * array.ndim
+    room[axis] = (0, -array.shape[axis] % multiple)
+    return jnp.pad(array, room, constant_values=fill)
+
+  return Memory(
+    states=keep(memory.states, 1, 0),
+    bias=keep(memory.bias[:, jnp.asarray(levels)], 2, NEGATIVE),
+    token_ids=keep(memory.token_ids, 1, -1),
   )
 
 

@@ -21,6 +21,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from htmtl_jax.flops import RECOMPUTED
 from htmtl_jax.models.rows import EXACT
 
 _ALIGN = 128  # lanes of a TPU; a multiple of any CPU's vector
@@ -214,7 +215,8 @@ def _log_normaliser(blocks, scaled, keys, bias, level_weights) -> jax.Array:
 
   def body(i, carry):
     most, total = carry
-    s = _block_scores(blocks, scaled, keys, bias, level_weights, i)
+    with jax.named_scope(RECOMPUTED):
+      s = _block_scores(blocks, scaled, keys, bias, level_weights, i)
     higher = jnp.maximum(most, s.max(-1))
     return higher, total * jnp.exp(most - higher) + jnp.exp(s - higher[..., None]).sum(-1)
 
