@@ -144,6 +144,7 @@ class PartsTest(parameterized.TestCase):
       "decoder/cross_attention",
       RECOMPUTED,
     ),
+    ("jit(step)/decoder/cross_attention/computed_twice/dot", "decoder/cross_attention", RECOMPUTED),
     ("jit(step)/jvp(Htmtl)/Htmtl.embed/jit(_take)/gather", "embed", FORWARD),
     ("jit(step)/transpose(jvp(losses))/vmap(jit(_where))/mul", "losses", BACKWARD),
     ("jit(step)/optimizer/mul;jit(step)/other/add", "optimizer", FORWARD),
