@@ -10,7 +10,13 @@ from htmtl_jax.data.tokenizer import EOS_ID, NUM_STRUCTURE_IDS, SECTION_ID, SENT
 from htmtl_jax.models.generator import Generator
 from tests import tiny
 
-B, Q, M, V, REAL, D = 2, 3, 7, 41, 37, 16
+B, Q, M, V, REAL, D = 2, 3, 8, 42, 37, 16
+TILES = 2
+
+
+def cut_tiles(matrix, width):
+  """[D, V] -> [n, D, width], columns in tiles."""
+  return np.moveaxis(matrix.reshape(len(matrix), -1, width), 1, 0)
 
 
 class GeneratorTest(parameterized.TestCase):
@@ -21,21 +27,22 @@ class GeneratorTest(parameterized.TestCase):
     self.states, self.contexts, self.embedding = draw(B, Q, D), draw(B, Q, D), draw(V, D)
     attention = np.exp(draw(B, Q, M))
     self.attention = attention / attention.sum(-1, keepdims=True)
-    # Token 30 stands at two keys; two keys (segments, say) cannot be copied.
-    self.token_ids = np.array([[30, 25, -1, 30, 36, 22, -1]] * B, np.int32)
+    # Token 30 stands at two keys; three keys (segments, say) cannot be copied.
+    self.token_ids = np.array([[30, 25, -1, 30, 36, 22, -1, -1]] * B, np.int32)
     self.gate = {"gate": {"kernel": draw(2 * D, 1) / 4, "bias": draw(1)}}
 
   def generator(self, copy=True):
     return Generator(dataclasses.replace(tiny.CONFIG, copy=copy), REAL)
 
   def log_probs(self, copy=True, gate=None, token_ids=None):
+    in_tiles = self.attention.reshape(B, Q, TILES, -1).swapaxes(1, 2)  # [B, n, Q, c]
     return np.asarray(
       self.generator(copy).apply(
         {"params": (gate or self.gate) if copy else {}},
         self.states,
         self.contexts,
-        self.embedding,
-        self.attention,
+        cut_tiles(self.embedding.T, V // TILES),
+        in_tiles,
         self.token_ids if token_ids is None else token_ids,
         method=Generator.log_probs,
       ),
