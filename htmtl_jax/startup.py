@@ -26,7 +26,9 @@ def prepare_jax(compilation_cache: str | None = None) -> None:
     os.environ["XLA_FLAGS"] = f"{flags} {_CPU_FLAG}=dot".strip()
 
   if compilation_cache is None:
-    compilation_cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", _default_folder())
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+      return  # JAX reads it itself
+    compilation_cache = _default_folder()
   if not compilation_cache:
     _set("jax_enable_compilation_cache", False)
     return

@@ -94,8 +94,15 @@ def _folder() -> pathlib.Path:
 
 
 def environment() -> dict[str, str]:
-  """Of a child process: it shares the compilation cache."""
-  return dict(os.environ, HTMTL_TINY_CACHE=str(_folder() / "cache"))
+  """Of a child process: it shares the compilation cache, and starts JAX as this one did.
+
+  Without the flag, that is, which `main` puts into XLA_FLAGS when it is called here, where
+  it comes too late: only equal programs compute equal bits.
+  """
+  flags = [f for f in os.environ.get("XLA_FLAGS", "").split() if "_ynn_" not in f]
+  return dict(
+    os.environ, XLA_FLAGS=" ".join(flags), HTMTL_TINY_CACHE=str(_folder() / "cache")
+  )
 
 
 @contextlib.contextmanager
