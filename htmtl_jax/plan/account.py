@@ -50,9 +50,11 @@ def make_plan(
   plan = {
     "topology": topology.name or f"present: {chips} x {facts['device_kind']}",
     "chips": chips,
+    "devices": facts["devices"],
     "compiled_for": compiled_for.name or "the devices present",
     "mesh": facts["mesh"],
     "documents": facts["documents"],
+    "documents_wanted": facts["documents_wanted"],
     "bucket": [facts["token_rows"], facts["target_tokens"] // facts["documents"]],
     "tokens": facts["tokens"],
     "target_tokens": facts["target_tokens"],

@@ -28,13 +28,6 @@ def devices_of(topology: str) -> list:
   return jax.devices()
 
 
-def documents_of(config, bucket: Bucket, mesh) -> int:
-  """Documents of a global batch, as training makes it: `data/pipeline.py`."""
-  wanted = max(1, config.train.batch_token_rows // bucket.token_rows)
-  multiple = batch_multiple(mesh) * config.train.accumulate
-  return -(-wanted // multiple) * multiple
-
-
 def facts_of(step: LoweredStep, bucket: Bucket, documents: int, mesh) -> dict:
   """What is known before the compiler starts; bytes are those that one device holds."""
   devices = mesh.devices.flatten()
@@ -71,10 +64,14 @@ def compile_request(folder: pathlib.Path) -> None:
   mesh = make_mesh(mesh_config, devices_of(request["topology"]))
   layout = get_frozen(config.layout, LayoutConfig, "layout")
   bucket = make_bucket(layout, request["token_rows"], request["target_tokens"])
-  documents = request["documents"] or documents_of(config, bucket, mesh)
+  # As training makes its batches: as many documents as fit, filled with blanks (`data/pipeline.py`).
+  wanted = request["documents"] or max(1, config.train.batch_token_rows // bucket.token_rows)
+  multiple = batch_multiple(mesh) * config.train.accumulate
+  documents = -(-wanted // multiple) * multiple
   step = lower_train_step(config, bucket, documents, mesh)
   write = lambda name, text: (folder / name).write_text(text, encoding="utf-8")
-  write(FACTS, json.dumps(facts_of(step, bucket, documents, mesh)))
+  facts = facts_of(step, bucket, documents, mesh) | {"documents_wanted": wanted}
+  write(FACTS, json.dumps(facts))
   compiled = step.lowered.compile()
   memory = compiled.memory_analysis()
   if memory is not None:
