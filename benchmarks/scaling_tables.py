@@ -100,21 +100,20 @@ def _scaling(plans) -> str:
 
 def _growth(plans: Plans) -> str:
   """From 8 to 256 chips, a document a chip: what communication and the rest become."""
-  rows = []
-  for axis in ("data", "fsdp"):
-    small, large = plans.get(f"weak/{axis}/8"), plans.get(f"weak/{axis}/256")
-    if small and large:
-      more = lambda key: f"{large[key] / small[key] - 1:+.1%}"
-      each = lambda key: f"{large[key] / small[key] * small['chips'] / large['chips'] - 1:+.1%}"
-      rows.append(
-        (
-          f"`{axis}`",
-          more("collective_bytes_per_chip"),
-          more("sent_bytes_per_chip"),
-          each("compiled_flops"),
-          each("bytes_accessed"),
-          more("memory_bytes_per_chip"),
-        )
-      )
+  ends = {
+    axis: [plans[f"weak/{axis}/{chips}"] for chips in (8, 256) if f"weak/{axis}/{chips}" in plans]
+    for axis in ("data", "fsdp")
+  }
+  rows = [(f"`{axis}`", *_more(*both)) for axis, both in ends.items() if len(both) == 2]
   head = ("axis", "bytes in collectives", "bytes sent", "FLOPs", "bytes moved", "memory")
   return _table(head, rows, 1)
+
+
+def _more(small: Mapping[str, Any], large: Mapping[str, Any]) -> list[str]:
+  """What a chip of `large` has more than one of `small`."""
+  keys = ("collective_bytes_per_chip", "sent_bytes_per_chip", "compiled_flops", "bytes_accessed")
+  of_one = lambda plan, key: plan[key] / (1 if key.endswith("per_chip") else plan["chips"])
+  return [
+    f"{of_one(large, key) / of_one(small, key) - 1:+.1%}"
+    for key in (*keys, "memory_bytes_per_chip")
+  ]

@@ -34,9 +34,7 @@ CHANGES = ("train.accumulate=1", "model.dropout=0", "model.decoder_layers=1")
 
 def run_plan(*flags) -> tuple[int, str, str]:
   overrides = [f"--config.{change}" for change in CHANGES]
-  return tiny_config.run_main(
-    "--mode=plan", f"--config={tiny_config.PATH}", *overrides, *flags
-  )
+  return tiny_config.run_main("--mode=plan", f"--config={tiny_config.PATH}", *overrides, *flags)
 
 
 @functools.cache

@@ -127,5 +127,3 @@ def mesh_text(mesh: Mapping[str, int]) -> str:
 def _row(plan: Mapping[str, Any]) -> dict[str, Any]:
   keys = ("mesh", "remat", "documents", "fits", "memory_bytes_per_chip", "roofline_seconds")
   return {key: plan[key] for key in (*keys, "tokens_per_second", "collective_bytes_per_chip")}
-
-
