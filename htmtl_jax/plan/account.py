@@ -121,8 +121,10 @@ def _memory(program: Program, compiled: CompiledProgram, by_compiler: bool) -> M
   own = compiled.memory if by_compiler or compiled.memory else None
   arguments = own["argument"] if own else use.arguments
   total = allocated_bytes(own) if own else use.total
-  # An argument that nothing reads is dropped: dropout's key, the mask of filled documents.
-  by_kind["filling"] = max(arguments - sum(by_kind.values()), 0)
+  # Of the batch, what the step does not read is no argument in the end.
+  state = by_kind["parameters"] + by_kind["optimizer"]
+  by_kind["batch"] = min(by_kind["batch"], arguments - state)
+  by_kind["filling"] = arguments - state - by_kind["batch"]
   by_kind["activations and gradients"] = total - arguments
   return Memory(total, ALLOCATED if own else FOLLOWED, by_kind)
 
