@@ -24,10 +24,8 @@ MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 
 LOGICAL_RULES = (
   # weights
-  (
-    "vocab",
-    ("tensor", "fsdp"),
-  ),  # on one dimension only: a gather from a table cut both ways is rematerialised
+  # vocab: on one dimension only, a gather from a table cut both ways is rematerialised
+  ("vocab", ("tensor", "fsdp")),
   ("table", None),
   ("embed", "fsdp"),
   ("embed_out", None),
@@ -42,6 +40,7 @@ LOGICAL_RULES = (
   ("act_token", None),
   ("act_target", None),
   ("act_embed", None),
+  ("act_vocab", "tensor"),
 )
 
 

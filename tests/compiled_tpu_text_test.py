@@ -11,7 +11,15 @@ from htmtl_jax.compiled.costs import program_costs
 from htmtl_jax.compiled.memory import memory_use
 from htmtl_jax.compiled.parts import BACKWARD, FORWARD, RECOMPUTED, by_part, direction_of, part_of
 from htmtl_jax.compiled.text import parse_program
-from tests.tpu_programs import JOINED, KERNEL, LOOP, MATMULS, SCATTERED
+from tests.tpu_programs import (
+  BESIDE_OTHER_WORK,
+  JOINED,
+  KERNEL,
+  LOOP,
+  MATMULS,
+  SCATTERED,
+  SCATTERED_TOGETHER,
+)
 
 
 class ArraysTest(parameterized.TestCase):
@@ -122,6 +130,17 @@ class CollectivesTest(parameterized.TestCase):
     costs = program_costs(SCATTERED.replace("GROUPS", groups))
     self.assertEqual(costs.collective_bytes(), {"reduce-scatter": 16 * 8 * 4})
     self.assertEqual(costs.sent_bytes(), 16 * 8 * 4 * (size - 1) // size)
+
+  def test_a_reduce_scatter_of_several_arrays(self):
+    costs = program_costs(SCATTERED_TOGETHER)
+    size = 2 * (16 * 8 + 8 * 24)
+    self.assertEqual(costs.collective_bytes(), {"reduce-scatter": size})
+    self.assertEqual(costs.sent_bytes(), size * 7 // 8)
+
+  def test_a_collective_beside_other_work_counts_once(self):
+    costs = program_costs(BESIDE_OTHER_WORK)
+    self.assertEqual(costs.collective_bytes(), {"all-gather": 32 * 64 * 4})
+    self.assertEqual(costs.sent_bytes(), 28 * 64 * 4)
 
 
 class PartsTest(parameterized.TestCase):

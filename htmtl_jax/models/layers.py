@@ -3,7 +3,7 @@
 Precision, everywhere in the model: parameters float32, matmuls in `ModelConfig.dtype`,
 norms, softmaxes and losses float32. Weights carry the logical axes vocab, table, embed,
 embed_out, qkv, heads, head_dim, mlp, layers; activations act_batch, act_row, act_token,
-act_target, act_embed. Only `htmtl_jax/sharding.py`
+act_target, act_embed, act_vocab. Only `htmtl_jax/sharding.py`
 knows which mesh axes these are.
 """
 

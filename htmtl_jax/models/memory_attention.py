@@ -36,8 +36,12 @@ class Blocks:
 
   @classmethod
   def cover(cls, keys: int, most: int) -> "Blocks":
-    """The fewest equal blocks of at most about `most` keys; M is then `length`, not `keys`."""
-    count = -(-keys // most)
+    """The fewest equal blocks of at most `most` keys, rounded up; M is then `length`, not `keys`.
+
+    Covering `length` keys gives the same blocks again: who makes a memory and who reads it
+    each ask.
+    """
+    count = -(-keys // _round_up(most, _ALIGN))
     return cls(count, _round_up(-(-keys // count), _ALIGN))
 
   @property
@@ -88,10 +92,11 @@ def attend_to_memory(blocks: Blocks, query, keys, values, bias, level_weights) -
   Returns:
     [B, T, H, E].
   """
-  return _attend_forward(blocks, query, keys, values, bias, level_weights)[0]
+  return attend_forward(blocks, query, keys, values, bias, level_weights)[0]
 
 
-def _attend_forward(blocks, query, keys, values, bias, level_weights):
+def attend_forward(blocks, query, keys, values, bias, level_weights):
+  """(output, what the backward pass needs; the last of it is the log-sum-exp [B, H, T])."""
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
 
@@ -115,7 +120,8 @@ def _attend_forward(blocks, query, keys, values, bias, level_weights):
   return out, (query, keys, values, bias, level_weights, out, lse)
 
 
-def _attend_backward(blocks, residuals, gradient):
+def attend_backward(blocks, residuals, gradient):
+  """Gradients of `attend_to_memory`; of some keys alone, where output and log-sum-exp are of all."""
   query, keys, values, bias, level_weights, out, lse = residuals
   delta = _dot_heads(gradient, out)  # [B, H, T]
   no_extra = lambda i, p: 0.0
@@ -124,7 +130,7 @@ def _attend_backward(blocks, residuals, gradient):
   )
 
 
-attend_to_memory.defvjp(_attend_forward, _attend_backward)
+attend_to_memory.defvjp(attend_forward, attend_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -142,15 +148,23 @@ def attend_with_scores(
     targets: [B, T] int32, the tokens to be predicted.
     token_ids: [B, M] int32, -1 where not copyable.
   """
-  return _scores_forward(
+  return scores_forward(
     blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids
   )[0]
 
 
-def _scores_forward(blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids):
+def scores_forward(
+  blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
+  whole_lse=lambda lse: lse,
+):  # fmt: skip
+  """(result, what the backward pass needs; the last of it is the log-sum-exp [B, H, T]).
+
+  Where these are some of the keys, `whole_lse` gives the log-sum-exp of all from theirs. The
+  output and the masses are then what these keys add to the whole.
+  """
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
-  lse = _log_normaliser(blocks, scaled, keys, bias, level_weights)
+  lse = whole_lse(_log_normaliser(blocks, scaled, keys, bias, level_weights))
 
   def body(i, carry):
     out, units, copy_mass, token_mass = carry
@@ -179,7 +193,12 @@ def _scores_forward(blocks, query, keys, values, bias, level_weights, unit_weigh
   return (out, Scores(units, copy_mass, token_mass)), residuals
 
 
-def _scores_backward(blocks, residuals, gradients):
+def scores_backward(blocks, residuals, gradients, sum_over_keys=None):
+  """Gradients of `attend_with_scores`.
+
+  Of some keys alone, where output and log-sum-exp are of all and `sum_over_keys` adds up
+  what [B, H, T] of these keys and of the others.
+  """
   query, keys, values, bias, level_weights, unit_weights, targets, token_ids, out, lse = residuals
   gradient, scores = gradients
   heads = query.shape[2]
@@ -200,14 +219,17 @@ def _scores_backward(blocks, residuals, gradients):
     p = jnp.exp(_block_scores(blocks, scaled, keys, bias, level_weights, i) - lse[..., None])
     return delta + jnp.einsum('bhtm,m->bht', p * extra(i, p), jnp.ones(p.shape[-1]))
 
-  delta = blocks.loop(body, _dot_heads(gradient, out))
+  if sum_over_keys is None:
+    delta = blocks.loop(body, _dot_heads(gradient, out))
+  else:
+    delta = _dot_heads(gradient, out) + sum_over_keys(blocks.loop(body, jnp.zeros_like(lse)))
   return (
     *_gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, delta, extra),
     *(None,) * 3,
   )
 
 
-attend_with_scores.defvjp(_scores_forward, _scores_backward)
+attend_with_scores.defvjp(scores_forward, scores_backward)
 
 
 def _log_normaliser(blocks, scaled, keys, bias, level_weights) -> jax.Array:
