@@ -33,7 +33,7 @@ def find_best(
     The plan of the best, with `sweep`, a list of what was tried.
 
   Raises:
-    UserError: if no mesh can be compiled; the first one's reason.
+    UserError: if the config's own mesh cannot be planned; other meshes that cannot are noted.
   """
   first = planned(_with(config, {}))
   tried = [first]
