@@ -15,9 +15,8 @@ def tables(plans: Plans) -> dict[str, str]:
   """Markdown by name of the table, from {row: plan}."""
   chosen = {"sizes": _sizes(_of(plans, "size/")), "long": _sizes(_of(plans, "long/", "million/"))}
   for kind in ("weak", "strong"):
-    for axis in ("data", "fsdp"):
-      rows = _of(plans, f"{kind}/{axis}/")
-      chosen[f"{kind} {axis}"] = _scaling(sorted(rows, key=lambda plan: plan["chips"]))
+    rows = [(name.split("/")[1], plans[name]) for name in plans if name.startswith(kind)]
+    chosen[kind] = _scaling(sorted(rows, key=lambda row: (row[0], row[1]["chips"])))
   chosen["growth"] = _growth(plans)
   return chosen
 
@@ -76,13 +75,14 @@ def _sizes(plans) -> str:
   return _table(head, rows, 4)
 
 
-def _scaling(plans) -> str:
+def _scaling(rows) -> str:
   head = (
-    "chips", "documents", "TFLOPs a chip", "GB moved a chip", "MB in collectives a chip",
+    "mesh", "chips", "documents", "TFLOPs a chip", "GB moved a chip", "MB in collectives a chip",
     "MB sent a chip", "GB of memory a chip", "ms a step", "tokens/s",
   )  # fmt: skip
-  rows = [
+  cells = [
     (
+      f"`{name}`",
       str(plan["chips"]),
       str(plan["documents"]),
       f"{plan['compiled_flops'] / plan['chips'] / 1e12:.3f}",
@@ -93,19 +93,24 @@ def _scaling(plans) -> str:
       f"{plan['roofline_seconds'] * 1e3:,.1f}",
       f"{plan['tokens_per_second']:,.0f}",
     )
-    for plan in plans
+    for name, plan in rows
   ]
-  return _table(head, rows, 0)
+  return _table(head, cells, 1)
 
 
 def _growth(plans: Plans) -> str:
   """From 8 to 256 chips, a document a chip: what communication and the rest become."""
-  ends = {
-    axis: [plans[f"weak/{axis}/{chips}"] for chips in (8, 256) if f"weak/{axis}/{chips}" in plans]
-    for axis in ("data", "fsdp")
-  }
-  rows = [(f"`{axis}`", *_more(*both)) for axis, both in ends.items() if len(both) == 2]
-  head = ("axis", "bytes in collectives", "bytes sent", "FLOPs", "bytes moved", "memory")
+  ends = {}
+  for name, plan in plans.items():
+    kind, mesh, chips = (*name.split("/"), "")[:3]
+    if kind == "weak" and chips in ("8", "256"):
+      ends.setdefault(mesh, {})[chips] = plan
+  rows = [
+    (f"`{mesh}`", *_more(both["8"], both["256"]))
+    for mesh, both in sorted(ends.items())
+    if len(both) == 2
+  ]
+  head = ("mesh", "bytes in collectives", "bytes sent", "FLOPs", "bytes moved", "memory")
   return _table(head, rows, 1)
 
 
