@@ -1,7 +1,7 @@
 """The command line.
 
   python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR \\
-      --mode=prepare|train|evaluate|summarize|compare|report|human_eval [--config.a.b=v ...]
+      --mode=prepare|train|evaluate|summarize|plan|compare|report|human_eval [--config.a.b=v ...]
 
 Reads flags and config, calls the mode, and turns what happened into an exit
 status: 0 done, 2 the input is wrong (one line says how), 75 interrupted and
@@ -57,6 +57,10 @@ _MODE_FLAGS = (
   "against",
   "action",
   "study",
+  "topology",
+  "bucket",
+  "sweep",
+  "full_compile",
 )
 
 
@@ -93,10 +97,23 @@ def _make_flags() -> flags.FlagValues:
     "output",
     None,
     "folder: of summarize for a report and a JSON a document, of compare for its tables "
-    "(default: print only), of human_eval for what its action makes",
+    "(default: print only), of plan for plan.json or a file that ends so, of human_eval for what its "
+    "action makes",
   )
   define("runs", None, "workdirs, or folders of evaluations, separated by commas")
   define("against", None, "RUN:SYSTEM to compare with (default: the first run's htmtl)")
+  define(
+    "topology",
+    None,
+    "of plan: v5e:16x16 (v4, v5e, v5p, v6e, tpu7x), h100:8 (a100, h100, h200), cpu:8 "
+    "(default: the devices present)",
+  )
+  define(
+    "bucket", None, "of plan: token rows by target tokens, as 136x1216 (default: the largest)"
+  )
+  define_switch = lambda name, text: flags.DEFINE_boolean(name, False, text, flag_values=values)
+  define_switch("sweep", "of plan: try meshes and rematerialisation, and name the best")
+  define_switch("full_compile", "of plan: make machine code too, for the compiler's own memory")
   define("action", None, f"of human_eval: {' | '.join(MODES['human_eval'].actions)}")
   define(
     "study",

@@ -65,6 +65,25 @@ def _evaluate(config: Any, arguments: flags.FlagValues) -> int:
   return EXIT_OK
 
 
+def _plan(config: Any, arguments: flags.FlagValues) -> int:
+  if config is None:
+    raise UserError(
+      f"--config is missing, and --workdir={arguments.workdir} holds no {CONFIG_FILE}; "
+      "for example --config=configs/papers_base.py"
+    )
+  from htmtl_jax.plan import run
+
+  run.run_plan(
+    config,
+    topology=arguments.topology or "",
+    bucket=arguments.bucket or "",
+    full_compile=arguments.full_compile,
+    sweep_meshes=arguments.sweep,
+    output=arguments.output or arguments.workdir,
+  )
+  return EXIT_OK
+
+
 def _summarize(config: Any, arguments: flags.FlagValues) -> int:
   from htmtl_jax import summarize
 
@@ -199,6 +218,11 @@ MODES = {
     required=("runs",),
     optional=("against", "split", "output"),
     takes_config=False,
+  ),
+  "plan": Mode(
+    _plan,
+    "say what a train step needs on devices that need not be there: memory, FLOPs, bytes, time",
+    optional=("workdir", "topology", "bucket", "sweep", "full_compile", "output"),
   ),
   "report": Mode(
     _report,

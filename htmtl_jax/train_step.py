@@ -69,7 +69,11 @@ def make_train_step(
     if accumulate == 1:
       (loss, terms), gradients = gradient(state.params, batch, weights, state.step, key)
     else:
-      pieces = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+      # Every piece takes documents of every device; were it the first of the batch, the second of
+      # it, ..., documents would have to move between devices.
+      pieces = jax.tree.map(
+        lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch
+      )
 
       def body(total, inputs):
         piece, index = inputs

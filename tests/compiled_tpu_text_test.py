@@ -13,6 +13,7 @@ from htmtl_jax.compiled.parts import BACKWARD, FORWARD, RECOMPUTED, by_part, dir
 from htmtl_jax.compiled.text import parse_program
 from tests.tpu_programs import (
   BESIDE_OTHER_WORK,
+  JOINED,
   KERNEL,
   LOOP,
   MATMULS,
@@ -103,6 +104,13 @@ class LoopTest(absltest.TestCase):
     self.assertEqual([buffer.name for buffer in memory.at_peak], ["out", "zeros"])
     self.assertEqual(part_of(memory.at_peak[1].op_name), "encoder")
 
+  def test_arrays_joined_without_moving_live_as_long_as_the_whole(self):
+    memory = memory_use(parse_program(JOINED))
+    self.assertEqual(memory.temporaries, 5 * ROW)  # %z and %wide; %x and %y are over
+    self.assertEqual(memory.where, "wide")
+    later = JOINED.replace("negate(%wide)", "negate(%joined)")
+    self.assertEqual(memory_use(parse_program(later)).temporaries, 7 * ROW)
+
   def test_a_result_over_an_input_takes_no_memory_of_its_own(self):
     aliased = "input_output_alias={ {}: (0, {}, may-alias) }, entry_computation_layout"
     memory = memory_use(parse_program(LOOP.replace("is_scheduled=true", aliased, 1)))
@@ -155,6 +163,7 @@ class PartsTest(parameterized.TestCase):
       "decoder/cross_attention",
       RECOMPUTED,
     ),
+    ("jit(step)/decoder/cross_attention/computed_twice/dot", "decoder/cross_attention", RECOMPUTED),
     ("jit(step)/jvp(Htmtl)/Htmtl.embed/jit(_take)/gather", "embed", FORWARD),
     ("jit(step)/transpose(jvp(losses))/vmap(jit(_where))/mul", "losses", BACKWARD),
     ("jit(step)/optimizer/mul;jit(step)/other/add", "optimizer", FORWARD),

@@ -267,7 +267,7 @@ class EnvironmentTest(parameterized.TestCase):
     self.run_env()
     status, said, calls = self.run_env("test", PIP_FAILS="libtpu")
     self.assertEqual(status, 0)
-    self.assertIn("the test that compiles for TPUs is skipped", said)
+    self.assertIn("the tests that compile for TPUs are skipped", said)
     self.assertIn("--target .venv/libtpu libtpu", calls[-1])
     _, said, calls = self.run_env("test")
     self.assertNotIn("skipped", said)

@@ -91,6 +91,23 @@ ENTRY %main (a: f32[16,8]) -> f32[4,8] {
 }
 """
 
+# Two arrays joined without moving, put in a tuple with a third, which alone is used later.
+JOINED = """\
+HloModule jit_f, is_scheduled=true
+
+ENTRY %main (a: f32[8,128]) -> f32[32,128] {
+  %a = f32[8,128]{1,0:T(8,128)S(1)} parameter(0)
+  %x = f32[8,128]{1,0:T(8,128)} negate(%a)
+  %y = f32[8,128]{1,0:T(8,128)} negate(%a)
+  %z = f32[8,128]{1,0:T(8,128)} exponential(%a)
+  %joined = f32[16,128]{1,0:T(8,128)} custom-call(%x, %y), custom_call_target="ConcatBitcast"
+  %pair = (f32[16,128]{1,0:T(8,128)}, f32[8,128]{1,0:T(8,128)}) tuple(%joined, %z)
+  %second = f32[8,128]{1,0:T(8,128)} get-tuple-element(%pair), index=1
+  %wide = f32[32,128]{1,0:T(8,128)} pad(%second), padding=0_24x0_0
+  ROOT %out = f32[32,128]{1,0:T(8,128)S(1)} negate(%wide)
+}
+"""
+
 # Gradients of two weights, summed together; each device keeps its slice of both.
 SCATTERED_TOGETHER = """\
 HloModule jit_f, num_partitions=8

@@ -57,6 +57,10 @@ class Dense(nn.Module):
     )
     dtype = self.config.compute_dtype
     x, kernel = x.astype(dtype), kernel.astype(dtype)
+    # Stored in slices along embed, used whole. Left to itself the compiler for TPUs sends slices
+    # round a ring of devices and adds up products: every result is written once for each device.
+    whole = tuple(None if axis == "embed" else axis for axis in self.axes)
+    kernel = nn.with_logical_constraint(kernel, whole)
     last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
     if transposed:
       return jax.lax.dot_general(kernel, x, ((first, last), ((), ())))
