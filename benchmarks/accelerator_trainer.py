@@ -129,7 +129,7 @@ def train(
     }
 
   try:
-    while used["seconds"] < 60.0 * settings.minutes and step != settings.max_steps:
+    while not is_over(settings, step, used["seconds"]):
       bucket, indices, batch = next(batches)
       on_device = put_batch(batch, trainer.mesh)
       known = trainer.is_compiled(bucket)
@@ -167,6 +167,11 @@ def train(
   record = _summarise(trainer, step, used, curve, point, finite)
   log(_line(settings, record))
   return state, record
+
+
+def is_over(settings: Settings, step: int, seconds: float) -> bool:
+  """Whether the minutes are over or, where their number is limited, the steps."""
+  return seconds >= 60.0 * settings.minutes or 0 < settings.max_steps <= step
 
 
 def _summarise(trainer, step, used, curve, point, finite) -> dict[str, Any]:

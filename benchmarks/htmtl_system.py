@@ -111,7 +111,7 @@ def prepare(request: Request) -> PreparedSystem:
   def count_flops():
     if request.task != "train":
       return None, None
-    filled, shapes = _without_padding(document, bucket)
+    filled, shapes = without_padding(document, bucket)
 
     def forward(params, batch):
       return model.apply({"params": params}, batch, filled.units).log_probs
@@ -157,7 +157,7 @@ def count_parameters(params) -> dict:
   }
 
 
-def _without_padding(document: TokenizedDocument, bucket: Bucket):
+def without_padding(document: TokenizedDocument, bucket: Bucket):
   """(bucket, shapes of a batch) with no more rows than the document's segments fill."""
   full = lambda count, width: max(1, -(-count // width))
   sentences = len(document.sentence_lengths)

@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 
+from benchmarks.kernels import kernels_by_time
 from benchmarks.prepared_system import PreparedSystem, Request
 from htmtl_jax.errors import UserError
 
@@ -40,8 +41,10 @@ def measure(request: Request) -> dict:
     seconds.append(time.perf_counter() - start)
   others = _others_share(busy, _busy_seconds(), sum(seconds))
   peak, peak_with_start = _peak_bytes(system)
+  profile = {}
   if request.profile and system.trace is not None:
     system.trace(request.profile)
+    profile = {"kernels": kernels_by_time(request.profile)}
   flops, useful_flops = system.count_flops()
   return {
     "status": "ok",
@@ -55,6 +58,7 @@ def measure(request: Request) -> dict:
     "flops": flops,
     "useful_flops": useful_flops,
     "other_programs_share": others,
+    **profile,
   }
 
 

@@ -18,8 +18,9 @@ import sys
 from typing import Any
 
 from benchmarks.tpu_floor import Floor, floors
-from benchmarks.tpu_program import CompiledProgram, Sizes, compile_program, libtpu_version
+from benchmarks.tpu_program import Sizes, compile_program
 from benchmarks.tpu_ruler_tables import breakdown_table, ruler_table
+from htmtl_jax.chips import chip_named
 from htmtl_jax.compiled.costs import count_costs
 from htmtl_jax.compiled.memory import memory_use
 from htmtl_jax.compiled.text import parse_program
@@ -27,6 +28,9 @@ from htmtl_jax.config import get_frozen, load_config
 from htmtl_jax.errors import UserError
 from htmtl_jax.layout import LayoutConfig, make_bucket
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.plan.account import allocated_bytes
+from htmtl_jax.plan.compiler import CompiledProgram
+from htmtl_jax.plan.libtpu import libtpu_version, require_libtpu
 
 RESULTS = pathlib.Path(__file__).with_name("tpu_ruler.json")
 TOPOLOGIES = ("v5e", "v6e")
@@ -53,11 +57,11 @@ class Measured:
 def measure(topology: str, sizes: Sizes, to_the_end: bool = False) -> Measured:
   """Compiles one row for one chip and counts."""
   program = compile_program(topology, sizes, to_the_end)
-  facts = program.facts
+  facts, chip = program.facts, chip_named(topology)
   parsed = parse_program(program.text)
   costs, memory = count_costs(parsed), memory_use(parsed)
-  arithmetic = costs.flops / facts["peak_flops"]
-  transfer = costs.bytes_accessed / facts["peak_bandwidth"]
+  arithmetic = costs.flops / chip.flops
+  transfer = costs.bytes_accessed / chip.bandwidth
   numbers = {
     "documents": facts["documents"],
     "tokens": facts["tokens"],
@@ -75,8 +79,8 @@ def measure(topology: str, sizes: Sizes, to_the_end: bool = False) -> Measured:
     "roofline_seconds": _rounded(max(arithmetic, transfer)),
     "tokens_per_second": _rounded(facts["tokens"] / max(arithmetic, transfer)),
     "memory_bytes": memory.total,
-    "memory_limit_bytes": int(facts["memory_limit"]),
-    "allocated_bytes": _allocated(program.memory),
+    "memory_limit_bytes": int(chip.memory),
+    "allocated_bytes": allocated_bytes(program.memory) if to_the_end else None,
     "not_counted": len(costs.not_counted),
   }
   return Measured(numbers, program)
@@ -116,19 +120,6 @@ def versions() -> dict[str, str | None]:
   return {"jax": jax.__version__, "libtpu": libtpu_version()}
 
 
-def _allocated(memory: dict[str, int] | None) -> int | None:
-  """What the compiler allocates; outputs written over inputs count once."""
-  if memory is None:
-    return None
-  return (
-    memory["argument"]
-    + memory["output"]
-    - memory["alias"]
-    + memory["temp"]
-    + memory["generated_code"]
-  )
-
-
 def _rounded(value: float) -> float:
   return float(f"{value:.5g}")
 
@@ -164,8 +155,7 @@ def _chosen(text: str, known: Sequence[str], flag: str) -> list[str]:
 def _run(args) -> None:
   if args.write and (args.override or args.documents):
     raise UserError("--write keeps the rows as they are: leave out --override and --documents")
-  if libtpu_version() is None:
-    raise UserError("the TPU compiler is missing: run launch/env.sh test, or pip install libtpu")
+  require_libtpu()
   rows = {}
   for name in _chosen(args.rows, list(ROWS), "rows"):
     sizes = dataclasses.replace(

@@ -15,7 +15,7 @@ import ml_collections
 
 from htmtl_jax.errors import UserError
 
-_NOT_EXPERIMENTS = {"ablation", "flat_transformer", "variants"}
+_NOT_EXPERIMENTS = {"ablation", "flat_transformer", "sizes", "variants"}
 
 
 def start_from(name: str) -> ml_collections.ConfigDict:

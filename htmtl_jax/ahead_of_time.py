@@ -5,7 +5,6 @@ parameter and no document exists at any time.
 """
 
 import dataclasses
-import importlib.util
 import os
 
 import flax.linen as nn
@@ -15,25 +14,16 @@ from htmtl_jax.config import get_frozen
 from htmtl_jax.data.packing import blank_document, stack_documents
 from htmtl_jax.errors import UserError
 from htmtl_jax.flops import count_matmul_flops
-from htmtl_jax.layout import Bucket
+from htmtl_jax.layout import Batch, Bucket
 from htmtl_jax.losses import LossConfig
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.optimizer import OptimizerConfig, make_optimizer
+from htmtl_jax.plan.libtpu import COMPILER_ENVIRONMENT, require_libtpu
+from htmtl_jax.plan.topology import parse_topology
 from htmtl_jax.sharding import LOGICAL_RULES, batch_shardings
-from htmtl_jax.train_state import count_parameters, make_state
+from htmtl_jax.train_state import TrainState, count_parameters, make_state
 from htmtl_jax.train_step import make_train_step
-
-# Keeps libtpu from asking a cloud's metadata server what it runs on, from complaining about
-# that on stderr, and from refusing to be loaded by two processes at once.
-TPU_COMPILER_ENVIRONMENT = {
-  "TPU_SKIP_MDS_QUERY": "1",
-  "TPU_ACCELERATOR_TYPE": "v5litepod-1",
-  "TPU_WORKER_HOSTNAMES": "localhost",
-  "TPU_WORKER_ID": "0",
-  "TPU_MIN_LOG_LEVEL": "3",
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +32,15 @@ class LoweredStep:
 
   Attributes:
     lowered: compile it with `lowered.compile()`.
+    state, batch: their shapes with shardings.
     useful_flops: three times the matmuls of the forward pass, as training counts them: all
       slots of rows, attention inside a row under its mask included.
     parameters: of the model.
   """
 
   lowered: jax.stages.Lowered
+  state: TrainState
+  batch: Batch
   useful_flops: int
   parameters: int
 
@@ -56,24 +49,27 @@ def tpu_devices(topology: str) -> list:
   """Devices of a topology such as "v5e:4x4", to compile for; "v5e" is one chip.
 
   Raises:
-    UserError: without libtpu, or for a topology that it does not know.
+    UserError: without libtpu, or for a slice that it does not know.
   """
-  if importlib.util.find_spec("libtpu") is None:
-    raise UserError(
-      "compiling for a TPU needs the libtpu package: pip install libtpu, in the version that "
-      "jax[tpu] asks for"
-    )
+  require_libtpu()
   from jax.experimental import topologies
 
-  for name, value in TPU_COMPILER_ENVIRONMENT.items():
+  for name, value in COMPILER_ENVIRONMENT.items():
     os.environ.setdefault(name, value)
-  name, _, shape = topology.partition(":")
-  # A host has four or eight chips; a topology of one needs a host of one.
-  options = {} if shape else {"chips_per_host_bounds": [1, 1, 1]}
+  wanted = parse_topology(topology)
+  options = {}
+  if wanted.chips < 4:  # a host has four or eight chips; a slice of fewer needs a smaller host
+    options["chips_per_host_bounds"] = [*wanted.shape, 1][:3]
+  if wanted.chip.name == "v4":  # both cores of a chip as one device, as on Cloud TPU
+    options["chip_config_name"] = "megacore"
+  name = f"{wanted.chip.name}:{'x'.join(map(str, wanted.shape))}"
   try:
-    return list(topologies.get_topology_desc(f"{name}:{shape or '1x1'}", "tpu", **options).devices)
+    return list(topologies.get_topology_desc(name, "tpu", **options).devices)
   except Exception as error:  # libtpu's own, of several types
-    raise UserError(f"no TPU topology {topology!r}: {str(error).splitlines()[0]}") from error
+    raise UserError(
+      f"--topology={topology}: the TPU compiler knows no such slice ({str(error).splitlines()[0]}); "
+      "sides of more than one chip are even, such as v5e:4x4 or v5p:2x2x4"
+    ) from error
 
 
 def lower_train_step(config, bucket: Bucket, documents: int, mesh) -> LoweredStep:
@@ -110,6 +106,8 @@ def lower_train_step(config, bucket: Bucket, documents: int, mesh) -> LoweredSte
     lowered = step.__wrapped__.lower(state, batch)
   return LoweredStep(
     lowered=lowered,
+    state=state,
+    batch=batch,
     useful_flops=3 * count_matmul_flops(forward, state.params, batch),
     parameters=count_parameters(state.params),
   )

@@ -5,24 +5,28 @@ the state (any pytree of arrays that has `params` at its top), the position in
 the data (JSON), and the metric by which the step is judged, lower is better.
 
 A checkpoint appears under its step's name only when it is whole, so a kill in
-the middle of a save leaves the previous one in force.
+the middle of a save leaves the previous one in force. `newly_saved` says when that was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
+import errno
 import math
 import os
 import pathlib
+import sys
 from typing import Any
 
 from absl import logging
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
+from htmtl_jax import hosts
 from htmtl_jax.errors import UserError
 
+# What a disk says when it takes no more; of the layers underneath some pass on only the text.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
 _STATE, _POSITION = "state", "position"
 
 
@@ -57,7 +61,9 @@ class CheckpointStore:
     With `read_only` nothing is created or removed: a run may be saving there right now.
     """
     self._directory = pathlib.Path(os.path.abspath(directory))
+    logging.get_absl_logger().addFilter(_is_news)
     self._metrics: dict[int, float] = {}  # of the steps saved with a finite metric
+    self._begun: list[int] = []  # saves of which nobody was told yet that they are whole
     # Orbax's own tracking of the best is not used: `best_step` of a manager with
     # a preservation policy is the latest step, and metrics do not survive a restart.
     policy = _KeepLatestAndBest(keep_latest, keep_best, self._metrics)
@@ -80,8 +86,13 @@ class CheckpointStore:
   def __enter__(self) -> "CheckpointStore":
     return self
 
-  def __exit__(self, *exception_info) -> None:
-    self.close()
+  def __exit__(self, kind, *others) -> None:
+    try:
+      self.close()
+    except Exception:
+      if kind is None:
+        raise
+      logging.info("closing after an error failed as well", exc_info=True)
 
   # ------------------------------------------------------------------- saving
 
@@ -99,6 +110,9 @@ class CheckpointStore:
 
     Returns:
       False if there is a checkpoint at this step or a later one, which stays.
+
+    Raises:
+      UserError: the disk did not take it, or the save before.
     """
     latest = self.latest_step()
     if latest is not None and latest >= step:
@@ -108,23 +122,44 @@ class CheckpointStore:
       self._metrics[step] = metric
     else:
       metric = None
-    return self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        **{
-          _STATE: ocp.args.StandardSave(state),
-          _POSITION: ocp.args.JsonSave({"position": dict(position), "metric": metric}),
-        }
-      ),
-    )
+    with self._writing():
+      saves = self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          **{
+            _STATE: ocp.args.StandardSave(state),
+            _POSITION: ocp.args.JsonSave({"position": dict(position), "metric": metric}),
+          }
+        ),
+      )
+    if saves:
+      self._begun.append(step)
+    return saves
+
+  def newly_saved(self) -> list[int]:
+    """Steps saved here whose checkpoints have become whole since the last call; costs little.
+
+    Raises:
+      UserError: the disk did not take one.
+    """
+    if not self._begun:
+      return []
+    with self._writing():
+      self._manager.check_for_errors()
+    whole = [step for step in self._begun if self._path(step).is_dir()]
+    if whole:  # of earlier ones only the latest may be here still
+      self._begun = [step for step in self._begun if step > whole[-1]]
+    return whole
 
   def wait(self) -> None:
     """Blocks until the save in progress is on disk; raises what went wrong in it."""
-    self._manager.wait_until_finished()
+    with self._writing():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Finishes the save in progress and lets the folder go."""
-    self._manager.close()
+    with self._writing():
+      self._manager.close()
 
   # ------------------------------------------------------------ which there are
 
@@ -205,28 +240,30 @@ class CheckpointStore:
       UserError: there are checkpoints, but none can be read, or they are of
         another model.
     """
-    unreadable: dict[int, Exception] = {}
+    unreadable: dict[int, str] = {}
     for step in reversed(self.steps()):
+      damage = None
       try:
         state, position = self.restore(step, abstract_state)
       except UserError:
         raise
       except Exception as error:  # Orbax and TensorStore raise many kinds
-        logging.warning(
-          "checkpoint at step %d in %s cannot be read (%s); trying an older one",
-          step,
-          self._directory,
-          _one_line(error),
-        )
-        unreadable[step] = error
+        damage = _one_line(error)
+      # Of several hosts, one may have met the damage that the others need not read.
+      damage = next((text for text in hosts.gather(damage) if text is not None), None)
+      if damage is not None:
+        unreadable[step] = damage
+        self._warn(f"the checkpoint at step {step} in {self._directory} cannot be read ({damage})")
         continue
-      self._set_aside(list(unreadable))
+      if unreadable:
+        names = ", ".join(self._set_aside(list(unreadable)))
+        self._warn(f"going on from the checkpoint at step {step}; kept aside: {names}")
       return step, state, position
     if not unreadable:
       return None
     raise UserError(
       f"none of the checkpoints in {self._directory} can be read (steps "
-      f"{', '.join(map(str, sorted(unreadable)))}; {_one_line(unreadable[max(unreadable)])}); "
+      f"{', '.join(map(str, sorted(unreadable)))}; {unreadable[max(unreadable)]}); "
       "use a new --workdir, or restore the folder from a copy"
     )
 
@@ -240,7 +277,7 @@ class CheckpointStore:
     """
     self.resolve(step)
     self.wait()
-    path = self._directory / str(step) / _STATE
+    path = self._path(step) / _STATE
     try:
       params = {"params": self._read_metadata(step)["params"]}
       as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), params)
@@ -259,9 +296,33 @@ class CheckpointStore:
 
   # ------------------------------------------------------------------- details
 
+  def _path(self, step: int) -> pathlib.Path:
+    return self._directory / str(step)
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """Turns what a full or broken disk raises into one line."""
+    try:
+      yield
+    except Exception as error:
+      reason = _find_disk_error(error)
+      if reason is None:
+        raise
+      whole = sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdecimal())
+      kept = f"those of steps {', '.join(map(str, whole))} are whole" if whole else "there is none"
+      raise UserError(
+        f"a checkpoint could not be written to {self._directory} ({reason}); {kept}; make room "
+        "there, and run the same command again"
+      ) from error
+
+  def _warn(self, text: str) -> None:
+    """Nobody may miss this, whatever is logged."""
+    if hosts.is_first():
+      print(f"htmtl_jax: warning: {text}", file=sys.stderr, flush=True)
+
   def _read_metadata(self, step: int) -> Any:
     """Returns the saved state's tree, with shapes and dtypes in place of arrays."""
-    path = self._directory / str(step) / _STATE
+    path = self._path(step) / _STATE
     return ocp.PyTreeCheckpointHandler().metadata(path).tree
 
   def _check_fits(self, step: int, abstract_state: Any) -> None:
@@ -293,22 +354,28 @@ class CheckpointStore:
       )
       return None
 
-  def _set_aside(self, steps: Sequence[int]) -> None:
-    if not steps:
-      return
-    if jax.process_index() == 0:
+  def _set_aside(self, steps: Sequence[int]) -> list[str]:
+    """Renames them; returns their new names."""
+    names = []
+    if hosts.is_first():
       for step in steps:
-        path = self._directory / str(step)
+        path = self._path(step)
         target, number = path.with_name(f"{step}.unreadable"), 1
         while target.exists():
           number += 1
           target = path.with_name(f"{step}.unreadable{number}")
         path.rename(target)
-    if jax.process_count() > 1:
-      multihost_utils.sync_global_devices("htmtl_jax unreadable checkpoints set aside")
+        names.append(target.name)
+    names = hosts.gather(names)[0]  # and they are renamed before anybody reads the folder again
     for step in steps:
       self._metrics.pop(step, None)
     self._manager.reload()
+    return names
+
+
+def _is_news(record) -> bool:
+  """False for what Orbax's threads log, traceback and all, of errors that they also raise."""
+  return not (record.exc_info and "orbax" in record.pathname)
 
 
 class _KeepLatestAndBest:
@@ -343,6 +410,18 @@ def _named_leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def _describe_leaf(leaf: tuple[tuple[int, ...], str] | None) -> str:
   return "absent" if leaf is None else f"{leaf[1]}{list(leaf[0])}"
+
+
+def _find_disk_error(error: BaseException | None) -> str | None:
+  """What the disk said, if anywhere behind this error it was the disk."""
+  while error is not None:
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+      return os.strerror(error.errno)
+    for number in _DISK_ERRORS:
+      if os.strerror(number) in str(error):
+        return os.strerror(number)
+    error = error.__cause__ or error.__context__
+  return None
 
 
 def _one_line(error: Exception) -> str:

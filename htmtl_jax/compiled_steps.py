@@ -5,6 +5,7 @@ import time
 
 import jax
 
+from htmtl_jax import hosts
 from htmtl_jax.experiment import Experiment
 from htmtl_jax.flops import count_matmul_flops
 from htmtl_jax.layout import Batch
@@ -64,7 +65,7 @@ class CompiledSteps:
         f"{self._experiment.buckets[bucket].tokens:,} tokens in {format_duration(seconds)}: "
         f"{self.flops[bucket] / 1e9:,.1f} GFLOP a step"
       )
-    return result
+    return jax.block_until_ready(result) if hosts.must_wait() else result
 
   def _lower(self, bucket: int, batch: Batch) -> jax.stages.Lowered:
     experiment = self._experiment

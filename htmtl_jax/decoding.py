@@ -27,6 +27,7 @@ from htmtl_jax.losses import LossConfig
 from htmtl_jax.models import decoding_cache
 from htmtl_jax.models.cached_attention import tile_width
 from htmtl_jax.models.htmtl import Htmtl
+from htmtl_jax.sharding import replicated
 from htmtl_jax.train_step import under_mesh
 
 
@@ -165,7 +166,7 @@ def make_decoder(
     )
     return jax.tree.map(lambda x: _at_all_levels(x, levels), result)
 
-  return under_mesh(jax.jit(decode), mesh)
+  return under_mesh(jax.jit(decode, out_shardings=replicated(mesh)), mesh)
 
 
 def _at_all_levels(array: jax.Array, levels: tuple[int, ...]) -> jax.Array:

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from htmtl_jax import hosts
 from htmtl_jax.data.corpus_builder import count_cores
 from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
 from htmtl_jax.documents.document import Document, iterate_sentences
@@ -20,7 +21,6 @@ from htmtl_jax.evaluation.baselines import body_places
 from htmtl_jax.evaluation.importance_rows import make_row
 from htmtl_jax.evaluation.learned import LearnedExtractor, learn_if_asked
 from htmtl_jax.evaluation.publish import make_directory, score_and_publish
-from htmtl_jax.evaluation.results import SummaryPair
 from htmtl_jax.evaluation.systems import DEFAULT_SYSTEMS, LEARNED
 from htmtl_jax.evaluation.trained import ComparedDocument, ReadDocument, RunComparison
 from htmtl_jax.experiment import TrainedRun, open_run
@@ -45,12 +45,15 @@ def run_evaluate(
     systems: of `systems.SYSTEMS`, at least one of them the run's.
 
   Returns:
-    What results.json holds, and the rows of scores.jsonl.
+    What results.json holds, and the rows of scores.jsonl; nothing at a process that is
+    not the first.
   """
   run = open_run(workdir, checkpoint, config)
   factors = config.evaluate.length_factors if "htmtl" in systems else ()
   check_length_factors(run, factors)
-  corpus = prepare_corpus(config, prepared_directory(config, workdir))
+  corpus = hosts.first_then_others(
+    lambda: prepare_corpus(config, prepared_directory(config, workdir))
+  )
   if corpus.tokenizer.to_bytes() != run.experiment.tokenizer.to_bytes():
     raise UserError(
       f"the corpus prepared in {corpus.directory} has another vocabulary than the run in {workdir}: "
@@ -61,12 +64,24 @@ def run_evaluate(
   documents = corpus.documents(split)[:limit]
   tokenized = [corpus.split(split)[i] for i in range(len(documents))]
 
-  directory = make_directory(workdir, str(run.step))
+  directory = hosts.first_then_others(lambda: make_directory(workdir, str(run.step)))
   learned = None
   if LEARNED in systems:
-    learned = learn_if_asked(config, open_corpus(config.data), workdir, systems, (split,))
+    learned = hosts.first_then_others(
+      lambda: learn_if_asked(config, open_corpus(config.data), workdir, systems, (split,))
+    )
   readings = read_documents(run, tokenized, write="htmtl" in systems)
-  pairs, judged, labels = compare(run, documents, readings, systems, learned)
+  readings, compared, labels = compare(run, documents, readings, systems, learned)
+  by_length = score_by_length(run, documents, tokenized, factors)
+  if not hosts.is_first():  # the results are in one place, and written once
+    hosts.gather(None)
+    return {}
+  pairs = [pair for own in compared for pair in own.pairs]
+  judged = [
+    Judged(document, reading, own.matters, own.rankings)
+    for document, reading, own in zip(documents, readings, compared, strict=True)
+    if own.matters is not None
+  ]
   if "htmtl" in systems:  # nothing to compare where the run is not to write
     pairs = [pair for pair in pairs if pair.level in run.experiment.decode_config.levels]
   ranked = [own.rankings for own in judged]
@@ -77,8 +92,7 @@ def run_evaluate(
     "supervised": config.loss.importance > 0 and config.data.importance_labels,
     **summary,
   }
-  by_length = score_by_length(run, documents, tokenized, factors)
-  return score_and_publish(
+  results = score_and_publish(
     config,
     pairs,
     directory,
@@ -97,6 +111,8 @@ def run_evaluate(
       if document.id in ids
     ),
   )
+  hosts.gather(None)  # the others stay till the end: who leaves early is waited for, then missed
+  return results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,26 +134,29 @@ class Judged:
 def compare(
   run: TrainedRun,
   documents: list[Document],
-  readings: list[Reading],
+  readings: list[Reading | None],
   systems: Sequence[str] = DEFAULT_SYSTEMS,
   learned: LearnedExtractor | None = None,
-) -> tuple[list[SummaryPair], list[Judged], str]:
+) -> tuple[list[Reading], list[ComparedDocument], str]:
   """Puts what every system says of every document beside its reference, on all cores.
 
+  Of several hosts each does so for the documents that it has read.
+
   Returns:
-    (pairs, judged, labels): for `compute_results`; the documents whose important sentences
-    are known; and where these are from, "planted" or "oracle".
+    (readings, compared, labels): of every document, whichever host read it; and where the
+    important sentences are from, "planted" or "oracle".
   """
   config = run.experiment.config
   labels = "planted" if all(d.planted is not None for d in documents) else "oracle"
   comparison = RunComparison(tuple(systems), run.word_budgets, config.evaluate.mmr, labels, learned)
+  own = {i: reading for i, reading in enumerate(readings) if reading is not None}
   read = (
     ReadDocument(
-      document,
+      documents[i],
       None if reading.written is None else reading.written.pieces,
       reading.importances.sentences,
     )
-    for document, reading in zip(documents, readings, strict=True)
+    for i, reading in own.items()
   )
   compared: list[ComparedDocument] = []
   processes = config.data.processes or count_cores()
@@ -146,16 +165,12 @@ def compare(
     RunComparison.compare,
     parallel.split_into_chunks(read),
     compared.extend,
-    len(documents),
+    len(own),
     "baselines",
-    1 if len(documents) < parallel.MIN_DOCUMENTS_FOR_WORKERS else processes,
+    1 if len(own) < parallel.MIN_DOCUMENTS_FOR_WORKERS else processes,
   )
-  judged = [
-    Judged(document, reading, own.matters, own.rankings)
-    for document, reading, own in zip(documents, readings, compared, strict=True)
-    if own.matters is not None
-  ]
-  return [pair for own in compared for pair in own.pairs], judged, labels
+  merged = hosts.merge(dict(zip(own, zip(own.values(), compared, strict=True), strict=True)))
+  return *map(list, zip(*merged.values(), strict=True)), labels
 
 
 def _describe_importance(judged: Judged, labels: str) -> dict:

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from htmtl_jax import hosts
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.documents.document import Document
 from htmtl_jax.documents.references import make_references
@@ -59,12 +60,17 @@ def score_by_length(
   Returns:
     For each factor {"factor", "levels": {level: {"target_words", "words" (the mean),
     "length_error" (mean of |words - target| / target), METRIC: {"f", "low", "high"}}}}.
+    Of several hosts, the first one scores what all have written.
   """
   config = run.experiment.config
   rows = []
   for factor in factors:
     words = dict(zip(LEVELS, target_words(run, factor), strict=True))
     readings = read_documents(run, tokenized, target_words=tuple(words.values()), explain=False)
+    own = {i: reading for i, reading in enumerate(readings) if reading is not None}
+    readings = hosts.merge(own).values()
+    if not hosts.is_first():
+      continue
     pairs = []
     for document, reading in zip(documents, readings, strict=True):
       source = Source.of_document(document)

@@ -30,7 +30,13 @@ from htmtl_jax.losses import LossConfig
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.optimizer import OptimizerConfig, make_optimizer
-from htmtl_jax.sharding import MeshConfig, batch_multiple, make_mesh
+from htmtl_jax.sharding import (
+  MeshConfig,
+  batch_multiple,
+  check_token_rows,
+  make_mesh,
+  put_whole,
+)
 from htmtl_jax.train_state import make_state
 
 CHECKPOINTS = "checkpoints"
@@ -101,15 +107,18 @@ def make_experiment(config, tokenizer: Tokenizer) -> Experiment:
   """
   check_config(config)
   model_config = get_frozen(config.model, ModelConfig, "model")
+  buckets = make_buckets(get_frozen(config.layout, LayoutConfig, "layout"))
+  mesh = make_mesh(get_frozen(config.mesh, MeshConfig, "mesh"))
+  check_token_rows(mesh, buckets)
   return Experiment(
     config=config,
-    buckets=make_buckets(get_frozen(config.layout, LayoutConfig, "layout")),
+    buckets=buckets,
     limits=Limits(config.data.max_input_tokens, tuple(config.data.max_target_tokens)),
     model_config=model_config,
     loss_config=get_frozen(config.loss, LossConfig, "loss"),
     decode_config=get_frozen(config.decode, DecodeConfig, "decode"),
     optimizer_config=get_frozen(config.optimizer, OptimizerConfig, "optimizer"),
-    mesh=make_mesh(get_frozen(config.mesh, MeshConfig, "mesh")),
+    mesh=mesh,
     tokenizer=tokenizer,
     model=Htmtl(model_config, tokenizer.vocab_size),
   )
@@ -216,7 +225,7 @@ def open_run(workdir: str, checkpoint: str = "best", config=None) -> TrainedRun:
     step = store.resolve(checkpoint)
     params = store.restore_params(step)
   _check_shapes(params, abstract.params, workdir)
-  params = jax.tree.map(jax.device_put, params, shardings.params)
+  params = jax.tree.map(put_whole, params, shardings.params)
   logging.info("restored step %d of %s", step, workdir)
   statistics = _read_statistics(workdir)
   return TrainedRun(

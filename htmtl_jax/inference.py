@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from htmtl_jax.data.packing import (
@@ -30,7 +29,7 @@ from htmtl_jax.experiment import TrainedRun
 from htmtl_jax.layout import Batch, Bucket, Targets
 from htmtl_jax.levels import LEVELS, NUM_LEVELS
 from htmtl_jax.models.htmtl import Htmtl
-from htmtl_jax.sharding import put_batch
+from htmtl_jax.sharding import put_batch, put_documents, replicated, take_part
 from htmtl_jax.train_step import under_mesh
 
 Pieces = list[list[str]]  # a summary: pieces of sentences, see `decode_summary`
@@ -70,7 +69,7 @@ class Inference:
   def __init__(self, run: TrainedRun):
     self.run = run
     self.experiment = run.experiment
-    self._step = jnp.asarray(run.step)
+    self._step = np.asarray(run.step)
     experiment = self.experiment
     # One jitted function each; it compiles anew for each bucket's shapes.
     self._decode = make_decoder(
@@ -86,8 +85,12 @@ class Inference:
       output = experiment.model.apply({"params": params}, batch, num_units, ramp)
       return output.encoded.importance.levels(), output.unit_scores[0]
 
-    self._importance = under_mesh(jax.jit(importance), experiment.mesh)
-    self._explain = under_mesh(jax.jit(explain, static_argnums=3), experiment.mesh)
+    # Replicated, so that on several hosts each can read the rows of its own documents.
+    whole = replicated(experiment.mesh)
+    self._importance = under_mesh(jax.jit(importance, out_shardings=whole), experiment.mesh)
+    self._explain = under_mesh(
+      jax.jit(explain, static_argnums=3, out_shardings=whole), experiment.mesh
+    )
 
   def write(
     self,
@@ -106,11 +109,10 @@ class Inference:
       UserError: see `lengths_in_tokens`.
     """
     told = lengths_in_tokens(self.run, target_words)
-    on_device = put_batch(batch, self.experiment.mesh)
-    result = jax.device_get(
-      self._decode(
-        self.run.params, self._step, on_device, jnp.asarray(num_pieces), jnp.asarray(told)
-      )
+    mesh = self.experiment.mesh
+    on_device, pieces = put_batch(batch, mesh), put_documents(np.asarray(num_pieces), mesh)
+    result = self._own(
+      self._decode(self.run.params, self._step, on_device, pieces, np.asarray(told))
     )
     # A paper without text has an empty summary: what the model would write is invented.
     has_text = np.asarray(batch.tokens.mask).any(axis=(1, 2))
@@ -132,13 +134,17 @@ class Inference:
   ) -> list[Importances | None]:
     """Importance of every segment of every document; None for blanks."""
     levels = self._importance(self.run.params, put_batch(batch, self.experiment.mesh))
-    levels = [np.exp(level) for level in jax.device_get(levels)]
+    levels = [np.exp(level) for level in self._own(levels)]
     return [
       None
       if document is None
       else _importances([level[row] for level in levels], index[row], document)
       for row, document in enumerate(documents)
     ]
+
+  def _own(self, tree):
+    """NumPy arrays with the rows of this host's documents, the first axis."""
+    return jax.tree.map(lambda x: take_part(x, self.experiment.mesh), jax.device_get(tree))
 
   def pack_one(self, document: TokenizedDocument) -> tuple[Bucket, Batch, PieceIndex]:
     """Packs one document of any length: into the smallest bucket, or one made larger."""
@@ -184,7 +190,7 @@ class Inference:
     while num_units < max(map(sum, counts)):
       num_units *= 2  # few sizes, few compilations
     explained = batch.replace(targets=jax.tree.map(lambda *rows: np.stack(rows), *targets))
-    levels, scores = jax.device_get(
+    levels, scores = self._own(
       self._explain(
         self.run.params, self._step, put_batch(explained, self.experiment.mesh), num_units
       )

@@ -1,7 +1,7 @@
 """The command line.
 
   python -m htmtl_jax.main --config=configs/NAME.py --workdir=DIR \\
-      --mode=prepare|train|evaluate|summarize|compare|report|human_eval [--config.a.b=v ...]
+      --mode=prepare|train|evaluate|summarize|plan|compare|report|human_eval [--config.a.b=v ...]
 
 Reads flags and config, calls the mode, and turns what happened into an exit
 status: 0 done, 2 the input is wrong (one line says how), 75 interrupted and
@@ -12,6 +12,7 @@ What a mode needs and runs stands in `modes.py`.
 
 from collections.abc import Sequence
 import dataclasses
+import errno
 import os
 import pathlib
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 from absl import flags, logging
 
 from htmtl_jax import config as config_lib
+from htmtl_jax import distributed
 from htmtl_jax.config_keys import apply_overrides
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.systems import SYSTEMS, needs_run, parse_systems
@@ -29,6 +31,7 @@ from htmtl_jax.startup import prepare_jax
 
 EXIT_USER_ERROR = 2
 EXIT_KEYBOARD = 130  # 128 + SIGINT
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _PROGRAM = "htmtl_jax"
 _USAGE = """\
@@ -57,6 +60,11 @@ _MODE_FLAGS = (
   "against",
   "action",
   "study",
+  *distributed.FLAGS,
+  "topology",
+  "bucket",
+  "sweep",
+  "full_compile",
 )
 
 
@@ -93,10 +101,23 @@ def _make_flags() -> flags.FlagValues:
     "output",
     None,
     "folder: of summarize for a report and a JSON a document, of compare for its tables "
-    "(default: print only), of human_eval for what its action makes",
+    "(default: print only), of plan for plan.json or a file that ends so, of human_eval for what its "
+    "action makes",
   )
   define("runs", None, "workdirs, or folders of evaluations, separated by commas")
   define("against", None, "RUN:SYSTEM to compare with (default: the first run's htmtl)")
+  define(
+    "topology",
+    None,
+    "of plan: v5e:16x16 (v4, v5e, v5p, v6e, tpu7x), h100:8 (a100, h100, h200), cpu:8 "
+    "(default: the devices present)",
+  )
+  define(
+    "bucket", None, "of plan: token rows by target tokens, as 136x1216 (default: the largest)"
+  )
+  define_switch = lambda name, text: flags.DEFINE_boolean(name, False, text, flag_values=values)
+  define_switch("sweep", "of plan: try meshes and rematerialisation, and name the best")
+  define_switch("full_compile", "of plan: make machine code too, for the compiler's own memory")
   define("action", None, f"of human_eval: {' | '.join(MODES['human_eval'].actions)}")
   define(
     "study",
@@ -110,6 +131,14 @@ def _make_flags() -> flags.FlagValues:
     "folder where compiled programs are kept for the next start, '' for none (default: "
     "JAX_COMPILATION_CACHE_DIR, else ~/.cache/htmtl_jax/compilations)",
   )
+  define(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several processes train or evaluate together; Slurm and TPU "
+    "slices need none of these three",
+  )
+  define("num_processes", None, "how many processes there are")
+  define("process_id", None, "which of them this is, from 0")
   flags.DEFINE_multi_string("study_keys", [], "filled by --study.SECTION.KEY", flag_values=values)
   flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
   return values
@@ -305,10 +334,20 @@ def run(argv: Sequence[str]) -> int:
     # complain once more when it flushes standard output at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_OK
+  except OSError as error:
+    if error.errno not in _DISK_FULL:
+      raise
+    place = f" ({error.filename})" if error.filename else ""
+    print(
+      f"{_PROGRAM}: error: {os.strerror(error.errno)}{place}; make room, and run the same command "
+      "again: what was saved before is whole",
+      file=sys.stderr,
+    )
+    return EXIT_USER_ERROR
   except KeyboardInterrupt:
     print(f"{_PROGRAM}: stopped from the keyboard", file=sys.stderr)
     return EXIT_KEYBOARD
 
 
 if __name__ == "__main__":
-  sys.exit(run(sys.argv[1:]))
+  sys.exit(distributed.leave(run(sys.argv[1:])))

@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import flags
 
+from htmtl_jax import distributed
 from htmtl_jax.config import CONFIG_FILE
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation.systems import needs_run, parse_systems
@@ -31,28 +32,34 @@ def _prepare(config: Any, arguments: flags.FlagValues) -> int:
 
 
 def _train(config: Any, arguments: flags.FlagValues) -> int:
-  if os.environ.get("HTMTL_MULTIHOST") == "1":  # set by launch/ where there are several hosts
-    import jax
+  with distributed.joined(_cluster_flags(arguments)):
+    from htmtl_jax import train
 
-    jax.distributed.initialize()  # finds the others by itself on Cloud TPU and under Slurm
-  from htmtl_jax import train
-
-  status = train.run_train(config, arguments.workdir)
+    status = train.run_train(config, arguments.workdir)
   if status == "interrupted":
     print("htmtl_jax: interrupted and saved; run the same command again to go on", file=sys.stderr)
     return EXIT_INTERRUPTED
   return EXIT_OK
 
 
+def _cluster_flags(arguments: flags.FlagValues) -> dict[str, str | None]:
+  return {name: arguments[name].value for name in distributed.FLAGS}
+
+
 def _evaluate(config: Any, arguments: flags.FlagValues) -> int:
   systems = parse_systems(arguments.systems)
   if needs_run(systems):
-    from htmtl_jax import evaluate
-
     chosen = {} if arguments.systems is None else {"systems": systems}
-    evaluate.run_evaluate(
-      config, arguments.workdir, split=arguments.split, checkpoint=arguments.checkpoint, **chosen
-    )
+    with distributed.joined(_cluster_flags(arguments)):
+      from htmtl_jax import evaluate
+
+      evaluate.run_evaluate(
+        config, arguments.workdir, split=arguments.split, checkpoint=arguments.checkpoint, **chosen
+      )
+    return EXIT_OK
+  cluster = distributed.detect(_cluster_flags(arguments), os.environ)
+  if cluster is not None and cluster.process_id:  # nothing is computed on devices
+    print("htmtl_jax: systems that need no training are left to process 0", file=sys.stderr)
     return EXIT_OK
   if config is None:
     raise UserError(
@@ -62,6 +69,25 @@ def _evaluate(config: Any, arguments: flags.FlagValues) -> int:
   from htmtl_jax import evaluate_untrained
 
   evaluate_untrained.run_untrained(config, arguments.workdir, systems, split=arguments.split)
+  return EXIT_OK
+
+
+def _plan(config: Any, arguments: flags.FlagValues) -> int:
+  if config is None:
+    raise UserError(
+      f"--config is missing, and --workdir={arguments.workdir} holds no {CONFIG_FILE}; "
+      "for example --config=configs/papers_base.py"
+    )
+  from htmtl_jax.plan import run
+
+  run.run_plan(
+    config,
+    topology=arguments.topology or "",
+    bucket=arguments.bucket or "",
+    full_compile=arguments.full_compile,
+    sweep_meshes=arguments.sweep,
+    output=arguments.output or arguments.workdir,
+  )
   return EXIT_OK
 
 
@@ -175,6 +201,7 @@ MODES = {
     _train,
     "train, going on where the workdir's run stopped; evaluate at the end",
     required=("workdir",),
+    optional=distributed.FLAGS,
     needs_config=True,
     uses_devices=True,
   ),
@@ -182,7 +209,7 @@ MODES = {
     _evaluate,
     "score a trained workdir beside the baselines; with --systems, baselines alone, untrained",
     required=("workdir",),
-    optional=("split", "checkpoint", "systems"),
+    optional=("split", "checkpoint", "systems", *distributed.FLAGS),
     needs_run=True,
     uses_devices=True,
   ),
@@ -199,6 +226,11 @@ MODES = {
     required=("runs",),
     optional=("against", "split", "output"),
     takes_config=False,
+  ),
+  "plan": Mode(
+    _plan,
+    "say what a train step needs on devices that need not be there: memory, FLOPs, bytes, time",
+    optional=("workdir", "topology", "bucket", "sweep", "full_compile", "output"),
   ),
   "report": Mode(
     _report,

@@ -4,9 +4,18 @@ Everything goes to stderr, so that stdout holds results only.
 """
 
 from collections.abc import Callable
+import io
 import sys
 import time
 from typing import Any, TextIO
+
+_silent = False
+
+
+def silence() -> None:
+  """From now on nothing is shown in this process: another one of the same run shows it."""
+  global _silent
+  _silent = True
 
 
 def format_duration(seconds: float) -> str:
@@ -59,6 +68,8 @@ class Progress:
     self._initial = self._count = initial
     self._every_seconds = every_seconds
     self._stream = stream if stream is not None else sys.stderr
+    if _silent:
+      self._stream = io.StringIO()
     self._clock = clock
     self._start = self._last_line_time = clock()
     self._last_line_count: int | None = None

@@ -18,6 +18,7 @@ from htmtl_jax.experiment import TrainedRun
 from htmtl_jax.inference import Importances, Inference, Written
 from htmtl_jax.levels import LEVELS
 from htmtl_jax.progress import Progress
+from htmtl_jax.sharding import host_part
 from htmtl_jax.summary_record import MAX_SEGMENTS, make_record
 
 
@@ -79,19 +80,23 @@ def read_documents(
   write: bool = True,
   explain: bool = True,
   target_words: Sequence[int] | None = None,
-) -> list[Reading]:
-  """Reads every document of a split, in order.
+) -> list[Reading | None]:
+  """Reads every document of a split, in order; of several hosts each a part.
 
   Without `write` nothing is decoded, which is most of the time saved; without `explain`
   what the summaries drew on is not looked up. `target_words` by level stand in for
   `decode.target_words`.
+
+  Returns:
+    For each document what was made of it; None where another host read it.
   """
   inference = Inference(run)
   config = run.experiment.config
   packed = PackedSplit(tokenized, run.experiment.buckets, config.evaluate.batch_token_rows)
   readings: list = [None] * len(tokenized)
   with Progress(len(tokenized), "decode", unit="document") as progress:
-    for _, indices, batch, pieces in packed.evaluation_batches(run.experiment.multiple):
+    part = host_part(run.experiment.mesh)
+    for _, indices, batch, pieces in packed.evaluation_batches(run.experiment.multiple, *part):
       indices = list(indices) + [-1] * (len(pieces) - len(indices))
       rows = [None if i < 0 else tokenized[int(i)] for i in indices]
       if write:

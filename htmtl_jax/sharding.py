@@ -7,8 +7,11 @@ Model files name logical axes only. Mesh axes:
     tensor    heads, MLP and vocabulary
     sequence  token rows: sentences never attend across rows, so a document longer
               than one device is split here at almost no cost
+
+docs/sharding.md says what each of them sends.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import math
 
@@ -18,16 +21,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from htmtl_jax.errors import UserError
-from htmtl_jax.layout import Batch
+from htmtl_jax.layout import Batch, Bucket
 
 MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 
 LOGICAL_RULES = (
   # weights
-  (
-    "vocab",
-    ("tensor", "fsdp"),
-  ),  # on one dimension only: a gather from a table cut both ways is rematerialised
+  # vocab: on one dimension only, a gather from a table cut both ways is rematerialised
+  ("vocab", ("tensor", "fsdp")),
   ("table", None),
   ("embed", "fsdp"),
   ("embed_out", None),
@@ -42,6 +43,7 @@ LOGICAL_RULES = (
   ("act_token", None),
   ("act_target", None),
   ("act_embed", None),
+  ("act_vocab", "tensor"),
 )
 
 
@@ -87,6 +89,22 @@ def batch_multiple(mesh: Mesh) -> int:
   return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def check_token_rows(mesh: Mesh, buckets: Sequence[Bucket]) -> None:
+  """Refuses buckets whose token rows the devices along `sequence` cannot share.
+
+  Raises:
+    UserError: naming the first of them.
+  """
+  devices = mesh.shape["sequence"]
+  for bucket in buckets:
+    if bucket.token_rows % devices:
+      raise UserError(
+        f"config.mesh.sequence: {devices} devices cannot share the {bucket.token_rows} token rows of "
+        "a bucket; choose a size that divides the token rows of every bucket in "
+        "config.layout.buckets, or other buckets"
+      )
+
+
 def batch_shardings(mesh: Mesh, batch: Batch) -> Batch:
   """A sharding for every array of a batch: documents over data and fsdp, token rows over sequence."""
   documents = ("data", "fsdp")
@@ -125,19 +143,74 @@ def state_shardings(mesh: Mesh, boxed_state):
   return shardings
 
 
+def host_part(mesh: Mesh) -> tuple[int, int]:
+  """Which part of a batch's documents this process packs: (part, parts), parts of equal size.
+
+  Hosts whose devices share documents (by `tensor` or `sequence`) have the same part.
+
+  Raises:
+    UserError: if this host's devices hold documents that do not lie together.
+  """
+  groups = batch_multiple(mesh)
+  documents = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+  places = documents.addressable_devices_indices_map((groups,)).values()
+  own = sorted({place[0].indices(groups)[0] for place in places})
+  if own != list(range(own[0], own[0] + len(own))) or groups % len(own) or own[0] % len(own):
+    raise UserError(
+      f"config.mesh: the devices of process {jax.process_index()} hold documents {own} of every "
+      f"{groups}, which do not lie together; let data * fsdp be a multiple of the number of hosts, "
+      "or divide it"
+    )
+  return own[0] // len(own), groups // len(own)
+
+
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:
   """Moves a batch of NumPy arrays to the devices, each to its own slice.
 
-  With several hosts each gives its own documents, in the order of the hosts.
+  With several hosts each gives its own documents, the part that `host_part` names.
   """
-  shardings = batch_shardings(mesh, batch)
-  if jax.process_count() > 1:
-    return jax.tree.map(
-      lambda array, sharding: jax.make_array_from_process_local_data(sharding, array),
-      batch,
-      shardings,
-    )
-  return jax.tree.map(lambda array, sharding: jax.device_put(array, sharding), batch, shardings)
+  return jax.tree.map(
+    lambda array, sharding: _put_part(array, sharding, mesh), batch, batch_shardings(mesh, batch)
+  )
+
+
+def put_documents(array: np.ndarray, mesh: Mesh) -> jax.Array:
+  """Moves an array with a row for each document of a batch, as `put_batch` does."""
+  return _put_part(array, NamedSharding(mesh, PartitionSpec(("data", "fsdp"))), mesh)
+
+
+def take_part(array: np.ndarray, mesh: Mesh, axis: int = 0) -> np.ndarray:
+  """This host's documents of an array that has all of a batch along `axis`."""
+  part, parts = host_part(mesh)
+  return np.split(array, parts, axis)[part]
+
+
+def put_by_host(mesh: Mesh, value: int) -> jax.Array:
+  """[devices] int32, each process's own value at its devices."""
+  sharding = NamedSharding(mesh, PartitionSpec(MESH_AXES))
+  return jax.make_array_from_callback(
+    (mesh.size,), sharding, lambda index: np.full(1, value, np.int32)
+  )
+
+
+def put_whole(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+  """Moves an array that every process holds whole; each of its devices gets its slice."""
+  if jax.process_count() == 1:
+    return jax.device_put(array, sharding)
+  return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _put_part(array, sharding: NamedSharding, mesh: Mesh) -> jax.Array:
+  if jax.process_count() == 1:
+    return jax.device_put(array, sharding)
+  part, parts = host_part(mesh)
+  first, shape = part * len(array), (parts * len(array), *array.shape[1:])
+
+  def slice_of(index):
+    start, stop, _ = index[0].indices(shape[0])
+    return array[(slice(start - first, stop - first), *index[1:])]
+
+  return jax.make_array_from_callback(shape, sharding, slice_of)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

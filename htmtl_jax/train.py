@@ -13,12 +13,13 @@ from absl import logging
 import jax
 import numpy as np
 
+from htmtl_jax import hosts
 from htmtl_jax.checkpoint import CheckpointStore
 from htmtl_jax.compiled_steps import CompiledSteps
 from htmtl_jax.config import check_resume, load_saved_config, save_config
 from htmtl_jax.data.packing import real_token_share
 from htmtl_jax.data.pipeline import PackedSplit
-from htmtl_jax.data.prepared import prepare_corpus, prepared_directory
+from htmtl_jax.data.prepared import PreparedCorpus, prepare_corpus, prepared_directory
 from htmtl_jax.errors import UserError
 from htmtl_jax.experiment import (
   CHECKPOINTS,
@@ -32,7 +33,7 @@ from htmtl_jax.interruption import Interrupted, Interruption
 from htmtl_jax.metrics import MetricWriter
 from htmtl_jax.optimizer import make_schedule
 from htmtl_jax.progress import Progress
-from htmtl_jax.sharding import put_batch
+from htmtl_jax.sharding import host_part, put_batch
 from htmtl_jax.train_state import count_parameters
 from htmtl_jax.validate import Validator
 
@@ -96,11 +97,8 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
   check_config(config)
 
   # ---- documents, prepared once
-  corpus = prepare_corpus(config, prepared_directory(config, workdir))
+  corpus = hosts.first_then_others(lambda: _prepare(config, workdir))
   experiment = make_experiment(config, corpus.tokenizer)
-  _check_references(corpus)
-  save_config(config, workdir)
-  keep_vocabulary(workdir, corpus)
   train_split = PackedSplit(
     corpus.split("train"), experiment.buckets, config.train.batch_token_rows
   )
@@ -123,7 +121,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
   # ---- the loop
   with (
     store,
-    MetricWriter(workdir, resume_step=step, enabled=jax.process_index() == 0) as writer,
+    MetricWriter(workdir, resume_step=step, enabled=hosts.is_first()) as writer,
     Progress(max(config.train.num_steps, step), "train", initial=step) as progress,
     interruption.deferred(),
   ):
@@ -131,12 +129,13 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
     if restored:
       progress.say(f"resuming at step {step}")
     steps = CompiledSteps(experiment, shardings, abstract_state, progress)
+    part, num_parts = host_part(experiment.mesh)
     batches = train_split.training_batches(
       config.seed,
       start=step,
       multiple=experiment.training_multiple,
-      host=jax.process_index(),
-      num_hosts=jax.process_count(),
+      host=part,
+      num_hosts=num_parts,
       workers=config.data.workers,
     )
     first = []
@@ -146,16 +145,22 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
     if state is None:
       state = init_state()  # while the step compiles
     schedule = make_schedule(experiment.optimizer_config)
-    window = _Window()
+    window = _Window(num_parts)
     losses = _LossWatch(train_split, store)
+    stop = hosts.AgreedStop(experiment.mesh)
+
+    def tell_saved():  # only what is whole on disk is called saved
+      for saved in store.newly_saved():
+        progress.say(f"saved step {saved}")
 
     def save(metric=None):
       losses.settle()  # nothing that is not finite is ever saved
+      tell_saved()
       position = {"batch": step, "corpus": corpus.statistics["settings"]}
       store.save(step, state, position, metric)
 
     ordered = itertools.chain(first, batches)
-    while step < config.train.num_steps and not interruption.requested:
+    while step < config.train.num_steps and not stop(interruption.requested):
       bucket, indices, batch = next(ordered)
       # Both calls return before the device is done, so this batch travels during the step before.
       device_batch = put_batch(batch, experiment.mesh)
@@ -182,18 +187,20 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
         window.restart()
       if metric is not None or step % config.train.checkpoint_every == 0:
         save(metric)
+      tell_saved()
 
     batches.close()
     if step > (store.latest_step() or 0):
       save()
     store.wait()
+    tell_saved()
   report = _write_report(workdir)
   if step < config.train.num_steps:
     return "interrupted"
 
   # ---- the end: decode and score the held-out documents with the best checkpoint
   if config.train.evaluate_at_end:
-    if interruption.requested:
+    if hosts.any_of(interruption.requested):
       return "interrupted"
     del state
     from htmtl_jax.evaluate import run_evaluate
@@ -205,9 +212,19 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
   return "finished"
 
 
+def _prepare(config, workdir: str) -> PreparedCorpus:
+  """Opens the corpus, made first where need be, and puts what explains the run into the workdir."""
+  corpus = prepare_corpus(config, prepared_directory(config, workdir))
+  _check_references(corpus)
+  if hosts.is_first():
+    save_config(config, workdir)
+  keep_vocabulary(workdir, corpus)
+  return corpus
+
+
 def _write_report(workdir: str) -> str | None:
   """Writes report.html, on one host; returns its path, or None where it could not be written."""
-  if jax.process_index() != 0:
+  if not hosts.is_first():
     return None
   from htmtl_jax.reports.run_report import write_run_report
 
@@ -266,7 +283,8 @@ class _LossWatch:
 class _Window:
   """Speed since the last report; every report starts a new window."""
 
-  def __init__(self):
+  def __init__(self, num_parts: int):
+    self._num_parts = num_parts
     devices = jax.devices()
     peak = peak_flops(devices[0])
     self._peak = peak * len(devices) if peak else None
@@ -291,10 +309,13 @@ class _Window:
     """Real source tokens a second (all devices), share of slots real, MFU and memory if known."""
     seconds = max(time.monotonic() - self._start, 1e-9)
     steps = max(self._steps, 1)
+    # Hosts that share documents have counted them twice.
+    tokens, shares = zip(*hosts.gather((self._tokens, self._share)), strict=True)
+    tokens = sum(tokens) * self._num_parts / len(tokens)
     values = {
       "speed/steps_per_second": self._steps / seconds,
-      "speed/tokens_per_second": self._tokens / seconds,
-      "speed/real_token_share": self._share / steps,
+      "speed/tokens_per_second": tokens / seconds,
+      "speed/real_token_share": sum(shares) / len(shares) / steps,
     }
     if self._peak:
       values["speed/mfu"] = self._flops / seconds / self._peak

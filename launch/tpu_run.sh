@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
 # Copies the project to every host of a TPU slice and runs htmtl_jax.main on all of them.
 #
-#   launch/tpu_run.sh --name=NAME --zone=ZONE [--project=PROJECT] [--dry_run] -- \
+#   launch/tpu_run.sh [--name=NAME] [--zone=ZONE] [--project=PROJECT] [--dry_run] -- \
 #       --config=configs/NAME.py --workdir=/mnt/shared/run --mode=train ...
 #
-# The workdir has to be on a file system that all hosts mount.
+# The workdir has to be on a file system that all hosts mount. What is left out comes from
+# launch/settings.env. tpu_train.sh also rents the slice, and starts again what was interrupted.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-name="" zone=""
-common=()
+load_settings
+
+name="${HTMTL_TPU_NAME:-}" zone="${HTMTL_ZONE:-}" project="${HTMTL_PROJECT:-}"
 while [[ $# -gt 0 ]]; do
   case "$1" in
     --dry_run) DRY_RUN=1 ;;
     --name=*) name="${1#*=}" ;;
     --zone=*) zone="${1#*=}" ;;
-    --project=*) common+=("$1") ;;
+    --project=*) project="${1#*=}" ;;
     --) shift; break ;;
     *) fail "unknown argument $1; the arguments of htmtl_jax.main stand after --" ;;
   esac
@@ -25,13 +27,14 @@ done
 [[ -n "$name" ]] || fail "--name is missing"
 [[ -n "$zone" ]] || fail "--zone is missing"
 [[ $# -gt 0 ]] || fail "nothing to run; give the arguments of htmtl_jax.main after --"
-common=(--zone="$zone" --worker=all ${common[@]+"${common[@]}"})
+common=(--zone="$zone" --worker=all ${project:+--project="$project"})
 
 # The working tree as it is, changes included, without what is made on each machine.
 archive_folder="$(mktemp -d)"
 trap 'rm -rf "$archive_folder"' EXIT
 archive="$archive_folder/htmtl_jax.tar.gz"
-run tar -C "$HTMTL_ROOT" --exclude=./.venv --exclude=./runs --exclude=./.git -czf "$archive" .
+run tar -C "$HTMTL_ROOT" --exclude=./.venv --exclude=./runs --exclude=./.git \
+  --exclude=./launch/settings.env -czf "$archive" .
 run gcloud compute tpus tpu-vm scp "$archive" "$name:htmtl_jax.tar.gz" "${common[@]}"
 
 unpack='mkdir -p htmtl_jax && tar -C htmtl_jax -xzf htmtl_jax.tar.gz && cd htmtl_jax'

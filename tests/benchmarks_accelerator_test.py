@@ -9,12 +9,13 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import types
 from unittest import mock
 
 from absl.testing import absltest, parameterized
 import numpy as np
 
-from benchmarks import accelerator
+from benchmarks import accelerator, accelerator_trainer
 from benchmarks import accelerator_agreement as agreement
 from benchmarks import accelerator_corpus as corpus_lib
 from benchmarks import accelerator_papers as papers
@@ -165,6 +166,19 @@ class EndToEndTest(absltest.TestCase):
     markdown = (output / report.MARKDOWN_FILE).read_text("utf-8")
     self.assertIn("| paragraph | oracle |", markdown)
     self.assertNotIn("nan", markdown)
+
+
+class TrainingTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (0, 0, 0.0, False),  # no limit of steps: the first one is taken
+    (0, 10**6, 59.0, False),
+    (0, 10**6, 60.0, True),
+    (4, 3, 0.0, False),
+    (4, 4, 0.0, True),
+  )
+  def test_ends_with_the_minutes_or_the_steps(self, max_steps, step, seconds, is_over):
+    settings = types.SimpleNamespace(max_steps=max_steps, minutes=1.0)
+    self.assertEqual(accelerator_trainer.is_over(settings, step, seconds), is_over)
 
 
 class AgreementTest(parameterized.TestCase):

@@ -11,12 +11,12 @@ from absl.testing import absltest, parameterized
 import jax
 
 from benchmarks import tpu_ruler
-from benchmarks.tpu_program import compiler_environment, libtpu_version
 from benchmarks.tpu_ruler import GUARDED, ROWS, find_worse, floors_of, measure, read_results
 from benchmarks.tpu_ruler_tables import ruler_table
 from htmtl_jax.ahead_of_time import lower_train_step
 from htmtl_jax.config import get_frozen, load_config
 from htmtl_jax.layout import LayoutConfig, make_bucket
+from htmtl_jax.plan.libtpu import compiler_environment, libtpu_version
 from htmtl_jax.sharding import MeshConfig, make_mesh
 
 ROW, TOPOLOGY = "base_16k", "v5e"  # the one row that is compiled here: half a minute

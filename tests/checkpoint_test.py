@@ -1,10 +1,17 @@
 """Checkpoints: what is kept, bitwise round trips, other meshes, kills and damage."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
 import shutil
 import tempfile
+
+try:
+  import resource
+except ImportError:  # not on every system
+  resource = None
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
@@ -217,9 +224,14 @@ class CheckpointTest(parameterized.TestCase):
     self.save_steps([0.4, 0.6, 0.5])
     damage(self.folder / "3")
     with CheckpointStore(self.folder) as store:
-      with self.assertLogs("absl", level="WARNING") as logs:
+      said = io.StringIO()
+      with contextlib.redirect_stderr(said):
         step, state, position = store.restore_latest(make_abstract(make_state(2)))
-      self.assertIn("step 3", logs.output[0])
+      self.assertRegex(
+        said.getvalue(),
+        r"^htmtl_jax: warning: the checkpoint at step 3 in \S+ cannot be read \(.*\)\n"
+        r"htmtl_jax: warning: going on from the checkpoint at step 2; kept aside: 3\.unreadable\n$",
+      )
       self.assertEqual((step, position), (2, {"epoch": 0, "index": 20}))
       self.assert_same_bits(state, make_state(2))
       # the run goes on and can save at step 3 again
@@ -229,6 +241,49 @@ class CheckpointTest(parameterized.TestCase):
       store.wait()
       self.assertEqual(store.restore_latest(make_abstract(make_state(3)))[2], {"index": 30})
     self.assertTrue((self.folder / "3.unreadable").is_dir())
+
+  def test_saved_is_said_once_and_only_of_what_is_whole(self):
+    said = []
+    with CheckpointStore(self.folder, keep_latest=1) as store:
+      self.assertEqual(store.newly_saved(), [])
+      for step in (1, 2, 3):
+        store.save(step, make_state(step), {})
+        for saved in store.newly_saved():
+          self.assertTrue((self.folder / str(saved) / "state").is_dir())
+          said.append(saved)
+      store.wait()
+      said += store.newly_saved()
+      self.assertEqual(store.newly_saved(), [])
+    self.assertEqual(said[-1], 3)
+    self.assertEqual(said, sorted(set(said)))
+
+  @absltest.skipIf(resource is None, "needs resource limits")
+  def test_a_disk_that_takes_no_more_is_one_line_and_earlier_ones_stay(self):
+    rng = np.random.default_rng(0)
+    state = {"params": {"w": jnp.asarray(rng.normal(size=(300, 301)).astype(np.float32))}}
+    with CheckpointStore(self.folder) as store:
+      store.save(1, state, {})
+      store.wait()
+      self.assertEqual(store.newly_saved(), [1])
+      soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+      resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # a file may be so large
+      try:
+        with self.assertRaisesRegex(
+          UserError, r"could not be written to \S+ \(File too large\); those of steps 1 are whole;"
+        ):
+          store.save(2, state, {})
+          store.wait()
+        self.assertEqual(store.newly_saved(), [])
+      finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with CheckpointStore(self.folder) as store:  # the same command again, with room
+      self.assertEqual(store.steps(), [1])
+      step, restored, _ = store.restore_latest(make_abstract(state))
+      self.assertEqual(step, 1)
+      self.assert_same_bits(restored, state)
+      self.assertTrue(store.save(2, state, {}))
+      store.wait()
+      self.assertEqual(store.newly_saved(), [2])
 
   def test_all_damaged_is_a_clear_error_and_deletes_nothing(self):
     self.save_steps([0.5, 0.4])

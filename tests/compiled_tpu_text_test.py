@@ -11,7 +11,15 @@ from htmtl_jax.compiled.costs import program_costs
 from htmtl_jax.compiled.memory import memory_use
 from htmtl_jax.compiled.parts import BACKWARD, FORWARD, RECOMPUTED, by_part, direction_of, part_of
 from htmtl_jax.compiled.text import parse_program
-from tests.tpu_programs import KERNEL, LOOP, MATMULS, SCATTERED
+from tests.tpu_programs import (
+  BESIDE_OTHER_WORK,
+  JOINED,
+  KERNEL,
+  LOOP,
+  MATMULS,
+  SCATTERED,
+  SCATTERED_TOGETHER,
+)
 
 
 class ArraysTest(parameterized.TestCase):
@@ -96,6 +104,13 @@ class LoopTest(absltest.TestCase):
     self.assertEqual([buffer.name for buffer in memory.at_peak], ["out", "zeros"])
     self.assertEqual(part_of(memory.at_peak[1].op_name), "encoder")
 
+  def test_arrays_joined_without_moving_live_as_long_as_the_whole(self):
+    memory = memory_use(parse_program(JOINED))
+    self.assertEqual(memory.temporaries, 5 * ROW)  # %z and %wide; %x and %y are over
+    self.assertEqual(memory.where, "wide")
+    later = JOINED.replace("negate(%wide)", "negate(%joined)")
+    self.assertEqual(memory_use(parse_program(later)).temporaries, 7 * ROW)
+
   def test_a_result_over_an_input_takes_no_memory_of_its_own(self):
     aliased = "input_output_alias={ {}: (0, {}, may-alias) }, entry_computation_layout"
     memory = memory_use(parse_program(LOOP.replace("is_scheduled=true", aliased, 1)))
@@ -115,6 +130,17 @@ class CollectivesTest(parameterized.TestCase):
     costs = program_costs(SCATTERED.replace("GROUPS", groups))
     self.assertEqual(costs.collective_bytes(), {"reduce-scatter": 16 * 8 * 4})
     self.assertEqual(costs.sent_bytes(), 16 * 8 * 4 * (size - 1) // size)
+
+  def test_a_reduce_scatter_of_several_arrays(self):
+    costs = program_costs(SCATTERED_TOGETHER)
+    size = 2 * (16 * 8 + 8 * 24)
+    self.assertEqual(costs.collective_bytes(), {"reduce-scatter": size})
+    self.assertEqual(costs.sent_bytes(), size * 7 // 8)
+
+  def test_a_collective_beside_other_work_counts_once(self):
+    costs = program_costs(BESIDE_OTHER_WORK)
+    self.assertEqual(costs.collective_bytes(), {"all-gather": 32 * 64 * 4})
+    self.assertEqual(costs.sent_bytes(), 28 * 64 * 4)
 
 
 class PartsTest(parameterized.TestCase):
@@ -137,6 +163,7 @@ class PartsTest(parameterized.TestCase):
       "decoder/cross_attention",
       RECOMPUTED,
     ),
+    ("jit(step)/decoder/cross_attention/computed_twice/dot", "decoder/cross_attention", RECOMPUTED),
     ("jit(step)/jvp(Htmtl)/Htmtl.embed/jit(_take)/gather", "embed", FORWARD),
     ("jit(step)/transpose(jvp(losses))/vmap(jit(_where))/mul", "losses", BACKWARD),
     ("jit(step)/optimizer/mul;jit(step)/other/add", "optimizer", FORWARD),

@@ -33,7 +33,7 @@ from tests import tiny_config
 
 CONFIGS = tiny_config.REPOSITORY / "configs"
 # One change to any experiment, and what the two share: tested in configs_variants_test.py.
-VARIANTS = {"ablation.py", "flat_transformer.py", "variants.py"}
+VARIANTS = {"ablation.py", "flat_transformer.py", "sizes.py", "variants.py"}
 NAMES = sorted({path.name for path in CONFIGS.glob("*.py")} - VARIANTS)
 PACKAGE = tiny_config.REPOSITORY / "htmtl_jax"
 # Sections that become frozen dataclasses; the others are read from the config as it is.
@@ -99,12 +99,17 @@ class ConfigFilesTest(parameterized.TestCase):
     self.assertEqual(config.data.exclude, ("tech_docs",))
 
   @parameterized.parameters("arxiv", "pubmed")
-  def test_benchmarks_are_the_base_size(self, name):
+  def test_benchmarks_train_as_papers_do(self, name):
     config = config_lib.load_config(CONFIGS / f"{name}.py")
     self.assertEqual((config.data.source, config.data.name), ("tfds", name))
+    self.assertEqual(flatten(config), flatten(config_lib.load_config(CONFIGS / f"{name}.py:base")))
     papers = flatten(config_lib.load_config(CONFIGS / "papers_base.py"))
     differing = {key for key, value in flatten(config).items() if papers[key] != value}
-    self.assertEqual(differing, {"data.source", "data.name", "data.exclude"})
+    layers = {f"model.{level}_layers" for level in ("token", "paragraph", "section", "document")}
+    self.assertEqual(
+      differing,
+      {"data.source", "data.name", "data.exclude", "model.decoder_layers"} | layers,
+    )
 
   def test_quickstart_trains_without_importance_labels(self):
     config = config_lib.load_config(CONFIGS / "quickstart.py")

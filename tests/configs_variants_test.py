@@ -58,6 +58,36 @@ class FlatTransformerTest(parameterized.TestCase):
     )
 
 
+class SizesTest(parameterized.TestCase):
+  @parameterized.parameters(("small", 30), ("base", 110), ("large", 400), ("xl", 1000))
+  def test_parameters(self, size, millions):
+    for corpus in ("arxiv", "pubmed"):
+      config = load(f"{corpus}.py:{size}")
+      self.assertEqual(config.data.name, corpus)
+      self.assertEqual(config.model.mlp_width, 4 * config.model.width)
+    self.assertBetween(count_parameters(config) / (millions * 1e6), 0.95, 1.05)
+
+  def test_long_documents_fit_the_largest_bucket(self):
+    short, long = load("arxiv.py:large"), load("arxiv.py:large,128k")
+    self.assertEqual(
+      set(changed_keys(long, short)),
+      {"data.max_input_tokens", "layout.buckets", "train.batch_token_rows"},
+    )
+    rows, targets = long.layout.buckets[-1]
+    self.assertEqual(long.data.max_input_tokens, 131072)
+    self.assertGreaterEqual(rows * long.layout.row_tokens, 1.05 * long.data.max_input_tokens)
+    self.assertGreaterEqual(targets, sum(long.data.max_target_tokens))
+    self.assertGreaterEqual(long.train.batch_token_rows, rows)
+    self.assertEqual(long.layout.buckets[: len(short.layout.buckets)], short.layout.buckets)
+
+  @parameterized.parameters(
+    ("arxiv.py:lage", "did you mean large?"), ("pubmed.py:xl,1m", "unknown variant '1m'")
+  )
+  def test_an_unknown_size_is_refused(self, name, message):
+    with self.assertRaisesRegex(UserError, message.replace("?", r"\?")):
+      config_lib.load_config(CONFIGS / name)
+
+
 class AblationTest(parameterized.TestCase):
   @parameterized.parameters(*(name for name in ablation.CHANGES if name != "no_hierarchy"))
   def test_changes_what_it_says_and_builds(self, name):

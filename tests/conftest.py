@@ -12,16 +12,22 @@ import pathlib
 import sys
 
 
+def fast_compilation() -> str:
+  """XLA's flags for programs that compile fast and run slowly."""
+  flags = "--xla_backend_optimization_level=0"
+  version = tuple(int(n) for n in importlib.metadata.version("jaxlib").split(".")[:2])
+  if version < (0, 11):  # later versions end the process at a flag they do not know
+    flags += " --xla_cpu_use_fusion_emitters=false"
+  return flags
+
+
 def _start_jax():
   before = os.environ.get("XLA_FLAGS")
   flags = [before or ""]
   if "xla_force_host_platform_device_count" not in flags[0]:
     flags.append("--xla_force_host_platform_device_count=8")
   if "xla_backend_optimization_level" not in flags[0]:
-    flags.append("--xla_backend_optimization_level=0")
-    version = tuple(int(n) for n in importlib.metadata.version("jaxlib").split(".")[:2])
-    if version < (0, 11):  # later versions end the process at a flag they do not know
-      flags.append("--xla_cpu_use_fusion_emitters=false")
+    flags.append(fast_compilation())
   os.environ["XLA_FLAGS"] = " ".join(flags).strip()
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # nothing is written into the user's home

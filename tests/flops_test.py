@@ -42,6 +42,11 @@ class FlopsTest(parameterized.TestCase):
     forward = count_matmul_flops(loss, LEFT, RIGHT)
     self.assertEqual(count_matmul_flops(jax.grad(loss, argnums=(0, 1)), LEFT, RIGHT), 3 * forward)
 
+  def test_code_for_several_platforms_counts_as_the_most_of_them(self):
+    once, twice = jnp.dot, lambda x, w: jnp.dot(x, w) + jnp.dot(2 * x, w)
+    function = lambda x, w: jax.lax.platform_dependent(x, w, cuda=once, default=twice)
+    self.assertEqual(count_matmul_flops(function, LEFT, RIGHT), 2 * 2 * M * K * N)
+
   def test_what_is_no_matmul_counts_nothing(self):
     self.assertEqual(count_matmul_flops(lambda x: jnp.exp(x) + x, LEFT), 0)
 

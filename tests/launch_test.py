@@ -10,7 +10,7 @@ import tempfile
 from absl.testing import absltest, parameterized
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
-_SCRIPTS = sorted(
+SCRIPTS = sorted(
   [*(_ROOT / "launch").glob("*.sh"), _ROOT / "launch" / "slurm.sbatch", _ROOT / ".ci" / "run"]
 )
 
@@ -23,7 +23,7 @@ def run_script(script, *arguments, cwd=None, **environment):
   return subprocess.run(
     ["bash", str(script), *arguments],
     cwd=cwd,
-    env={**variables, **environment},
+    env={**variables, "HTMTL_SETTINGS": os.devnull, **environment},
     capture_output=True,
     text=True,
     timeout=60,
@@ -43,16 +43,16 @@ class LaunchTest(parameterized.TestCase):
     self.assertEmpty(list(self.folder.iterdir()))  # nothing was done
     return done.stdout.splitlines()
 
-  @parameterized.parameters(*[(script.name,) for script in _SCRIPTS])
+  @parameterized.parameters(*[(script.name,) for script in SCRIPTS])
   def test_parses(self, name):
-    (script,) = [path for path in _SCRIPTS if path.name == name]
+    (script,) = [path for path in SCRIPTS if path.name == name]
     done = subprocess.run(
       ["bash", "-n", str(script)], capture_output=True, text=True, timeout=30, check=False
     )
     self.assertEqual((done.returncode, done.stderr), (0, ""))
 
   def test_scripts_are_executable(self):
-    for script in _SCRIPTS:
+    for script in SCRIPTS:
       if script.name != "common.sh":  # sourced only
         self.assertTrue(os.access(script, os.X_OK), script.name)
 
@@ -73,7 +73,8 @@ class LaunchTest(parameterized.TestCase):
     self.assertRegex(pytest, r"/.venv/bin/python -m pytest -q .*--dist=loadfile -k a\\ or\\ b$")
 
   def test_gpu_run(self):
-    env, main = self.dry_run("gpu_run.sh", "--dry_run", "--config=c.py", "--mode=train")
+    env, main, again = self.dry_run("gpu_run.sh", "--dry_run", "--config=c.py", "--mode=train")
+    self.assertEqual(again, "# again, as long as it ends with 75")
     self.assertRegex(env, r"^env HTMTL_EXTRAS=cuda13 .*/launch/env\.sh$")
     self.assertTrue(main.endswith("-m htmtl_jax.main --config=c.py --mode=train"), main)
 
@@ -82,7 +83,7 @@ class LaunchTest(parameterized.TestCase):
     self.assertRegex(env, r"^env HTMTL_EXTRAS=cuda13 .*/launch/env\.sh$")
     self.assertRegex(
       main,
-      r"^srun \S+ env HTMTL_MULTIHOST=1 \S+ -m htmtl_jax\.main "
+      r"^srun \S+ \S+ -m htmtl_jax\.main "
       r"--config=c\.py$",
     )
 
@@ -267,7 +268,7 @@ class EnvironmentTest(parameterized.TestCase):
     self.run_env()
     status, said, calls = self.run_env("test", PIP_FAILS="libtpu")
     self.assertEqual(status, 0)
-    self.assertIn("the test that compiles for TPUs is skipped", said)
+    self.assertIn("the tests that compile for TPUs are skipped", said)
     self.assertIn("--target .venv/libtpu libtpu", calls[-1])
     _, said, calls = self.run_env("test")
     self.assertNotIn("skipped", said)

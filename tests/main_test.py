@@ -153,11 +153,13 @@ class MainTest(parameterized.TestCase):
   @parameterized.parameters(("1", 1), ("", 0))
   def test_several_hosts_find_each_other_before_training(self, value, calls):
     jax = mock.Mock()
-    jax.distributed.initialize.side_effect = self.train.assert_not_called
+    jax.distributed.initialize.side_effect = lambda *unused, **also: self.train.assert_not_called()
+    jax.process_index.return_value = 0
     with mock.patch.dict(os.environ, {"HTMTL_MULTIHOST": value}):
       with mock.patch.dict(sys.modules, {"jax": jax}):
         self.assertEqual(self.run_train()[0], 0)
     self.assertEqual(jax.distributed.initialize.call_count, calls)
+    self.assertEqual(jax.distributed.shutdown.call_count, calls)
     self.train.assert_called_once()
 
   # --------------------------------------------------------------- exit statuses

@@ -93,6 +93,13 @@ class MemoryAttentionTest(parameterized.TestCase):
     self.assertLess(blocks.length - keys, 128 * blocks.count)
     self.assertLessEqual(blocks.size, max(most, 128))
 
+  def test_covering_what_is_covered_changes_nothing(self):
+    # With 200, two blocks of 256 were made, and three read: other keys than there are.
+    for most in (1, 100, 128, 200, 512):
+      for keys in range(1, 1300, 37):
+        blocks = Blocks.cover(keys, most)
+        self.assertEqual(Blocks.cover(blocks.length, most), blocks)
+
 
 if __name__ == "__main__":
   absltest.main()

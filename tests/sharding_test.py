@@ -15,6 +15,7 @@ from htmtl_jax.sharding import (
   MeshConfig,
   batch_multiple,
   batch_shardings,
+  check_token_rows,
   make_mesh,
   put_batch,
   replicated,
@@ -80,6 +81,14 @@ class MeshTest(parameterized.TestCase):
   def test_sizes_that_do_not_fit_are_refused_in_one_line(self, **sizes):
     with self.assertRaisesRegex(UserError, r"^config\.mesh: [^\n]+$"):
       make_mesh(MeshConfig(**sizes))
+
+
+  def test_buckets_whose_rows_cannot_be_shared_are_refused_in_one_line(self):
+    mesh = make_mesh(MeshConfig(data=2, sequence=4))
+    buckets = [dataclasses.replace(tiny.BUCKET, token_rows=rows) for rows in (8, 16, 12)]
+    check_token_rows(mesh, buckets)
+    with self.assertRaisesRegex(UserError, r"^config\.mesh\.sequence: 4 [^\n]* 7 token rows [^\n]+$"):
+      check_token_rows(mesh, [*buckets, tiny.BUCKET])
 
 
 class ShardingTest(parameterized.TestCase):

@@ -29,12 +29,15 @@ LOSS = LossConfig(
   importance_ramp_steps=2,
 )
 # Adam divides by a gradient's own size, so rounding in a gradient near zero would move a
-# parameter by a whole step. Plain descent is a smooth function of the gradient.
-OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))
+# parameter by a whole step. Plain descent is a smooth function of the gradient. The trace is
+# the last gradient.
+OPTIMIZER = optax.chain(optax.trace(decay=0.0), optax.clip_by_global_norm(1.0), optax.sgd(0.1))
 MESHES = {
   "data8": MeshConfig(data=8),
+  "data4_fsdp2": MeshConfig(data=4, fsdp=2),
   "data2_fsdp2_tensor2": MeshConfig(data=2, fsdp=2, tensor=2),
   "data2_fsdp2_sequence2": MeshConfig(data=2, fsdp=2, sequence=2),
+  "tensor2_sequence4": MeshConfig(data=1, tensor=2, sequence=4),
 }
 
 
@@ -78,7 +81,8 @@ def _build(mesh_name, dropout, accumulate):
 
 
 def train(mesh_name="one", dropout=0.0, accumulate=1):
-  """Three steps: (initial state, final state, metrics of each step), as NumPy, made once."""
+  """Three steps, as NumPy, made once: (initial state, final state, metrics of each step, gradient
+  of the first)."""
   return _train(mesh_name, dropout, accumulate)
 
 
@@ -87,11 +91,12 @@ def _train(mesh_name, dropout, accumulate):
   mesh, init, step = build(mesh_name, dropout, accumulate)
   state = init()
   first = jax.tree.map(np.asarray, state)
-  metrics = []
+  metrics, gradient = [], None
   for batch in batches():
     state, step_metrics = step(state, put_batch(batch, mesh))
     metrics.append(jax.tree.map(np.asarray, step_metrics))
-  return first, jax.tree.map(np.asarray, state), metrics
+    gradient = gradient or jax.tree.map(np.asarray, state.opt_state[0].trace)
+  return first, jax.tree.map(np.asarray, state), metrics, gradient
 
 
 class TrainStepTest(parameterized.TestCase):
@@ -101,13 +106,19 @@ class TrainStepTest(parameterized.TestCase):
     for a, e in zip(actual[2], expected[2]):
       for name, value in e.items():
         np.testing.assert_allclose(a[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
-    paths = jax.tree_util.tree_leaves_with_path(actual[1])
-    moved = 0.0
-    leaves = (jax.tree.leaves(x) for x in (expected[0], expected[1]))
-    for (path, a), first, e in zip(paths, *leaves):
-      np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5, err_msg=str(path))
-      moved = max(moved, float(np.abs(np.asarray(e, np.float64) - first).max()))
-    self.assertGreater(moved, 0.01)
+    self.assert_close(actual[3], expected[3], 1e-5)
+    self.assert_close(actual[1].params, expected[1].params, 1e-4)
+    first, last = (jax.tree.leaves(x.params) for x in expected[:2])
+    self.assertGreater(max(float(np.abs(b - a).max()) for a, b in zip(first, last)), 0.01)
+
+  def assert_close(self, actual, expected, tolerance):
+    """Every array's greatest difference, relative to its greatest element."""
+    worst = {}
+    paths = jax.tree_util.tree_leaves_with_path(actual)
+    for (path, a), e in zip(paths, jax.tree.leaves(expected), strict=True):
+      largest = max(float(np.abs(e).max()), 1e-9)
+      worst[jax.tree_util.keystr(path)] = float(np.abs(a - e).max()) / largest
+    self.assertEmpty({path: error for path, error in worst.items() if not error <= tolerance})
 
   @parameterized.named_parameters((name, name) for name in MESHES)
   def test_any_mesh_gives_the_state_of_one_device_dropout_included(self, mesh_name):

@@ -13,6 +13,7 @@ KINDS = (
 _IOTA_GROUPS = re.compile(r"replica_groups=\[\d+,(\d+)\]")  # [groups, devices in each]<=[...]
 _LISTED_GROUPS = re.compile(r"replica_groups=\{\{([\d,]*)\}")
 _MESH_GROUPS = re.compile(r"replica_groups=mesh\[([^\]]*)\][^{}]*\{([^}]*)\}")
+_CHAIN = "chain_id="
 _AXIS = re.compile(r"'([^']+)'(?:=(\d+)|:\(\d+\)(\d+))?")
 
 
@@ -40,9 +41,12 @@ def collectives(program: Program, computation: Computation, instruction: Instruc
   """
   if instruction.opcode == "fusion":
     inner = program.computations[instruction.called("calls")[0]]
-    # A TPU writes a reduce-scatter as an all-reduce of which each device keeps its slice.
-    sliced = inner.instructions[inner.root].opcode == "dynamic-slice"
+    sliced = _keeps_a_slice(inner)
+    starts = 'custom_call_target="AsyncCollectiveStart"' in inner.instructions[inner.root].attributes
     for fused in inner.instructions.values():
+      # A collective that runs beside other work is written again in each piece of that work.
+      if _CHAIN in fused.attributes and not starts:
+        continue
       for found in collectives(program, inner, fused):
         if sliced and found.kind == "all-reduce":
           found = Collective("reduce-scatter", found.payload, found.sent // 2)
@@ -62,6 +66,13 @@ def collectives(program: Program, computation: Computation, instruction: Instruc
   share = (size - 1) / size
   factor = {"all-reduce": 2 * share, "collective-permute": 1.0}.get(kind, share)
   yield Collective(kind, payload, round(payload * factor))
+
+
+def _keeps_a_slice(fused: Computation) -> bool:
+  """Whether each device keeps its slice of what it computes: a TPU's way to write reduce-scatter."""
+  root = fused.instructions[fused.root]
+  results = root.operands if root.opcode == "tuple" else (root.name,)
+  return all(fused.instructions[name].opcode == "dynamic-slice" for name in results)
 
 
 def _group_size(program: Program, attributes: str) -> int:

@@ -8,6 +8,7 @@ has been compiled to the end, which takes ten times as long.
 
 import collections
 import dataclasses
+import itertools
 import re
 
 from htmtl_jax.compiled.origins import origin
@@ -92,7 +93,7 @@ class _Liveness:
     return self._peaks[computation.name]
 
   def _follow(self, computation: Computation):
-    values = {}  # of each instruction: the buffers of its leaves, None for what is not ours
+    values = {}  # of each instruction: the buffers of each of its arrays
     sizes = {}
     for instruction in computation.instructions.values():
       values[instruction.name] = self._leaves(computation, instruction, values, sizes)
@@ -101,10 +102,10 @@ class _Liveness:
     for time, instruction in enumerate(order):
       read = values[instruction.name]
       if instruction.opcode != "get-tuple-element":  # that reads one array of many
-        read = read + [buffer for name in instruction.operands for buffer in values[name]]
-      for buffer in read:
+        read = read + [buffers for name in instruction.operands for buffers in values[name]]
+      for buffer in itertools.chain.from_iterable(read):
         last_use[buffer] = time
-    outside = {None, *values[computation.root]}
+    outside = set(itertools.chain.from_iterable(values[computation.root]))
     ends = collections.defaultdict(list)
     for buffer, time in last_use.items():
       ends[time].append(buffer)
@@ -112,7 +113,7 @@ class _Liveness:
     alive, total = {}, 0
     worst = (0, [], "")
     for time, instruction in enumerate(order):
-      for buffer in values[instruction.name]:
+      for buffer in itertools.chain.from_iterable(values[instruction.name]):
         if buffer not in outside and buffer not in alive:
           alive[buffer] = sizes[buffer]
           total += sizes[buffer].bytes
@@ -138,14 +139,19 @@ class _Liveness:
       names = ()
     return [self._program.computations[name] for name in names]
 
-  def _leaves(self, computation, instruction: Instruction, values, sizes) -> list:
-    """A buffer for each array that an instruction gives; new ones are entered in `sizes`."""
+  def _leaves(self, computation, instruction: Instruction, values, sizes) -> list[tuple]:
+    """For each array that an instruction gives, the buffers it lies in; new ones go into `sizes`.
+
+    No buffers for what belongs to the caller or lies in another memory.
+    """
     opcode = instruction.opcode
     operands = [values[name] for name in instruction.operands]
     if opcode in ("parameter", "constant"):
-      return [None] * len(instruction.arrays)
-    if opcode == "tuple" or (opcode == "custom-call" and "ConcatBitcast" in instruction.attributes):
-      return [buffer for operand in operands for buffer in operand]
+      return [()] * len(instruction.arrays)
+    if opcode == "tuple":
+      return [buffers for operand in operands for buffers in operand]
+    if opcode == "custom-call" and "ConcatBitcast" in instruction.attributes:
+      return [tuple(buffer for operand in operands for buffers in operand for buffer in buffers)]
     if opcode == "get-tuple-element":
       source = computation.instructions[instruction.operands[0]]
       if len(source.arrays) == len(operands[0]) and len(instruction.arrays) == 1:
@@ -157,22 +163,21 @@ class _Liveness:
       if opcode == "bitcast" or len(operands[0]) == len(instruction.arrays):
         return operands[0]
       # What an asynchronous operation gives in the end stands among what it started with.
-      made = [
-        b for b in operands[0] if b is not None and sizes[b].shape == str(instruction.arrays[0])
-      ]
-      return made[:1] or [None]
+      shape = str(instruction.arrays[0])
+      made = [buffers for buffers in operands[0] if any(sizes[b].shape == shape for b in buffers)]
+      return made[:1] or [()]
     shared = self._shared(computation, instruction)
     buffers = []
     for i, array in enumerate(instruction.arrays):
       if not array.in_main_memory:
-        buffers.append(None)
+        buffers.append(())
       elif i in shared:
         buffers.append(values[instruction.operands[shared[i]]][0])
       else:
         name = (instruction.name, i)
         where = origin(self._program, computation, instruction)
         sizes[name] = Buffer(instruction.name, str(array), array.bytes, where)
-        buffers.append(name)
+        buffers.append((name,))
     return buffers
 
   def _shared(self, computation: Computation, instruction: Instruction) -> dict[int, int]:

@@ -11,6 +11,7 @@ import dataclasses
 import re
 
 from htmtl_jax.compiled.costs import ProgramCosts
+from htmtl_jax.flops import RECOMPUTED as COMPUTED_TWICE
 
 FORWARD, BACKWARD, RECOMPUTED = "forward", "backward", "recomputed"
 OTHER = "(no module)"
@@ -18,7 +19,7 @@ _WRAPPER = re.compile(r"^(?:jvp|transpose|vmap)\((.*)\)$")
 # Control flow, functions, and names that say how layers are stacked, not which part they are.
 _NOT_A_PART = re.compile(
   r"^(|while|body|cond|closed_call|checkpoint|rematted_computation|branch_\d+_fun|shard_map|"
-  r"custom_[jv][vj]p_call\w*|layers|layer_\d+|stack|stack_\d+|[A-Z]\w*)$|[(<>]|->"
+  rf"custom_[jv][vj]p_call\w*|{COMPUTED_TWICE}|layers|layer_\d+|stack|stack_\d+|[A-Z]\w*)$|[(<>]|->"
 )
 
 
@@ -57,8 +58,8 @@ def part_of(op_name: str, depth: int = 3) -> str:
 
 
 def direction_of(op_name: str) -> str:
-  """Whether an operation belongs to the forward pass, the backward pass, or is done again in it."""
-  if "rematted_computation" in op_name:
+  """Whether an operation belongs to the forward pass, the backward pass, or is done again."""
+  if "rematted_computation" in op_name or COMPUTED_TWICE in op_name:
     return RECOMPUTED
   return BACKWARD if "transpose(" in op_name else FORWARD
 

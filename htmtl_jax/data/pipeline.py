@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import uuid
 
 from absl import flags, logging
 import grain
@@ -122,11 +123,16 @@ class PackedSplit:
     return _iterate(make, start, _ENDLESS, workers)
 
   def evaluation_batches(
-    self, multiple: int
+    self, multiple: int, host: int = 0, num_hosts: int = 1
   ) -> Iterator[tuple[int, np.ndarray, Batch, list[PieceIndex | None]]]:
-    """Every document once: (bucket, document indices, batch, maps back)."""
+    """Every document once: (bucket, document indices, batch, maps back).
+
+    Of several hosts each packs its part of every batch, and gets the indices of that part
+    alone, so that together they have every document once.
+    """
     batches = evaluation_batches(self.bucket_of, self.batch_sizes)
-    return _iterate(_EvaluationBatch(self, batches, multiple), 0, len(batches), 0)
+    make = _EvaluationBatch(self, batches, multiple, host, num_hosts)
+    return _iterate(make, 0, len(batches), 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,9 +147,7 @@ class _TrainingBatch:
 
   def __call__(self, number: int) -> tuple[int, np.ndarray, Batch]:
     bucket, indices = self.plan.batch(int(number))
-    whole = _fill(indices, self.multiple)
-    part = len(whole) // self.num_hosts
-    own = whole[self.host * part : (self.host + 1) * part]
+    own = _take(indices, self.multiple, self.host, self.num_hosts)
     return bucket, indices, self.split.pack(bucket, own)[0]
 
 
@@ -154,14 +158,24 @@ class _EvaluationBatch:
   split: PackedSplit
   batches: list
   multiple: int
+  host: int
+  num_hosts: int
 
   def __call__(self, number: int):
     bucket, indices = self.batches[int(number)]
+    if self.num_hosts > 1:
+      indices = _take(indices, self.multiple, self.host, self.num_hosts)
+      return (bucket, indices, *self.split.pack(bucket, indices))
     return (bucket, indices, *self.split.pack(bucket, indices, self.multiple))
 
 
 def _fill(indices: np.ndarray, multiple: int) -> np.ndarray:
   return np.concatenate([indices, np.full(-len(indices) % multiple, BLANK)])
+
+
+def _take(indices: np.ndarray, multiple: int, host: int, num_hosts: int) -> np.ndarray:
+  """One host's part of a batch, blanks included."""
+  return np.split(_fill(indices, multiple), num_hosts)[host]
 
 
 def _iterate(make, start: int, stop: int, workers: int) -> Iterator:
@@ -199,7 +213,7 @@ def _measure(documents: Sequence[TokenizedDocument], geometry: Geometry) -> np.n
       progress.update()
   if path is not None:
     with contextlib.suppress(OSError):
-      temporary = f"{path}.{os.getpid()}.npy"
+      temporary = f"{path}.{uuid.uuid4().hex}.npy"  # of several hosts, perhaps
       np.save(temporary, needs)
       os.replace(temporary, path)
   return needs

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
+from htmtl_jax.models.gpu import masked, rows
+from htmtl_jax.models.gpu.launch import choose, over_mesh
 from htmtl_jax.models.layers import RMSNorm, dense, rotate
 from htmtl_jax.models.memory_attention import Blocks, attend_to_memory
 from htmtl_jax.models.rows import NEGATIVE
@@ -50,17 +52,34 @@ def attend(query, key, value, mask) -> jax.Array:
   Returns:
     [..., q, H, E].
   """
-  weights = attention_weights(query, key, mask=mask)
-  return jnp.einsum("...hqk,...khe->...qhe", weights.astype(value.dtype), value)
+  return _attend_forward(query, key, value, mask)[0]
 
 
 def _attend_forward(query, key, value, mask):
-  out = attend(query, key, value, mask)
+  kernels, axes = _kernels(query, key)
+  run = lambda *arrays: over_mesh(kernels.forward, (axes,) * 3 + (_mask_axes(axes),), axes)(*arrays)
+  out = choose(_forward, run, query, key, value, mask, suits=kernels is not None)
   return out, (query, key, value, mask, out)
 
 
 def _attend_backward(residuals, gradient):
-  query, key, value, mask, out = residuals
+  query, key, _, _, _ = residuals
+  kernels, axes = _kernels(query, key)
+  in_axes = (axes,) * 3 + (_mask_axes(axes),) + (axes,) * 2
+  run = lambda *arrays: over_mesh(kernels.backward, in_axes, (axes,) * 3)(*arrays)
+  gradients = choose(_backward, run, *residuals, gradient, suits=kernels is not None)
+  return *gradients, None
+
+
+attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _forward(query, key, value, mask):
+  weights = attention_weights(query, key, mask=mask)
+  return jnp.einsum("...hqk,...khe->...qhe", weights.astype(value.dtype), value)
+
+
+def _backward(query, key, value, mask, out, gradient):
   weights = attention_weights(query, key, mask=mask)
   d_value = jnp.einsum("...hqk,...qhe->...khe", weights.astype(value.dtype), gradient)
   d_weights = jnp.einsum(
@@ -72,10 +91,20 @@ def _attend_backward(residuals, gradient):
   d_scores = (d_scores * query.shape[-1] ** -0.5).astype(query.dtype)
   d_query = jnp.einsum("...hqk,...khe->...qhe", d_scores, key)
   d_key = jnp.einsum("...hqk,...qhe->...khe", d_scores, query)
-  return d_query, d_key, d_value, None
+  return d_query, d_key, d_value
 
 
-attend.defvjp(_attend_forward, _attend_backward)
+def _kernels(query, key):
+  """(the GPU kernels for such arrays or None, the logical axes of [..., q, H, E])."""
+  if rows.suits(query, key):
+    return rows, ("act_batch", "act_row", None, "heads", None)
+  if masked.suits(query, key):
+    return masked, ("act_batch", None, "heads", None)
+  return None, None
+
+
+def _mask_axes(axes):
+  return axes and (*axes[:-2], None)
 
 
 class RowAttention(nn.Module):

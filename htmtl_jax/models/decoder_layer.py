@@ -13,7 +13,7 @@ from htmtl_jax.models.attention import attend
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.layers import Mlp, RMSNorm, dense, rotate
-from htmtl_jax.models.memory_attention import Blocks, attend_to_memory, attend_with_scores
+from htmtl_jax.models.sharded_memory_attention import attend_to_memory, attend_with_scores
 
 
 class SelfAttention(nn.Module):
@@ -75,7 +75,7 @@ class CrossAttention(nn.Module):
       deterministic: True switches dropout off.
     """
     h = attend_to_memory(
-      self._blocks(bias), self.query(self.norm(x)), *keys_values, bias, level_weights
+      self.config.key_block, self.query(self.norm(x)), *keys_values, bias, level_weights
     )
     return x + self.drop(self.out(h), deterministic=deterministic)
 
@@ -93,7 +93,7 @@ class CrossAttention(nn.Module):
       (x, context [B, T, D], `Scores`).
     """
     h, scores = attend_with_scores(
-      self._blocks(bias),
+      self.config.key_block,
       self.query(self.norm(x)),
       *keys_values,
       bias,
@@ -111,9 +111,6 @@ class CrossAttention(nn.Module):
     h, attention = cached_attention.attend_to_memory(query, keys, values, bias)
     context = self.out(h)
     return x + context, context, attention
-
-  def _blocks(self, bias) -> Blocks:
-    return Blocks.cover(bias.shape[-1], self.config.key_block)
 
 
 class DecoderLayer(nn.Module):

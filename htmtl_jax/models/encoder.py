@@ -65,8 +65,8 @@ class RowLayer(nn.Module):
   def __call__(self, x, positions, mask, deterministic):
     x = RowAttention(self.config, name="attention")(x, positions, mask, deterministic)
     x = Mlp(self.config, name="mlp")(x, deterministic)
-    axis = ("act_batch", "act_row", "act_token", "act_embed")
-    return nn.with_logical_constraint(x, axis)
+    rows = "act_row" if x.shape[1] > 1 else None  # a single row is not cut
+    return nn.with_logical_constraint(x, ("act_batch", rows, "act_token", "act_embed"))
 
 
 class SiblingTransformer(nn.Module):
@@ -170,7 +170,8 @@ class Encoder(nn.Module):
     sections = section_vectors + PositionEmbedding(config, name="section_position")(
       jnp.arange(section_mask.shape[-1])
     )
-    sections = sections[:, None]  # the document is one row of sections
+    # The document is one row of sections: few, so that every device has all of them.
+    sections = nn.with_logical_constraint(sections, ("act_batch", None, "act_embed"))[:, None]
     document_mask = (section_mask[:, None, :] & section_mask[:, :, None])[:, None]
     sections = Stack(RowLayer, config.document_layers, config, name="document_transformer")(
       sections, None, document_mask, deterministic=deterministic
@@ -187,6 +188,8 @@ class Encoder(nn.Module):
         sentence_states, paragraph_slots, sentences, deterministic
       )
       context = jnp.concatenate([paragraph_slots, sections], axis=1)  # [B, P + C, D]
+      # Every device reads all of it, in every layer: brought together once.
+      context = nn.with_logical_constraint(context, ("act_batch", None, "act_embed"))
       context_mask = jnp.concatenate([sentences.parent_mask, section_mask], axis=1)
       sentence_slots = Stack(
         DownLayer, config.top_down_layers, config, name="document_to_sentence"

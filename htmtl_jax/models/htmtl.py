@@ -14,6 +14,7 @@ from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.encoder import Encoder, EncoderOutput
 from htmtl_jax.models.generator import Generator
 from htmtl_jax.models.memory import make_memory, segment_scores
+from htmtl_jax.models.sharded_memory_attention import memory_slices
 
 
 @flax.struct.dataclass
@@ -67,8 +68,15 @@ class Htmtl(nn.Module):
 
   def embed(self, ids, deterministic=True):
     """[...] int32 -> [..., D] of about unit variance."""
-    x = jnp.take(self.embedding, ids, axis=0) * self.config.width**0.5
+    x = jnp.take(self.whole_embedding(), ids, axis=0) * self.config.width**0.5
     return self.drop(x.astype(self.config.compute_dtype), deterministic=deterministic)
+
+  def whole_embedding(self):
+    """[V, D], brought together from where it is stored.
+
+    Left to itself the compiler may rather bring together the states of all documents.
+    """
+    return nn.with_logical_constraint(self.embedding, ("act_vocab", "act_embed"))
 
   def encode(self, batch: Batch, deterministic: bool = True) -> EncoderOutput:
     return self.encoder(batch, self.embed(batch.token_ids, deterministic), deterministic)
@@ -99,13 +107,14 @@ class Htmtl(nn.Module):
     deterministic: bool = True,
   ) -> ModelOutput:
     """Teacher-forced scores of any packed summaries: references, or the model's own."""
-    memory = make_memory(encoded, batch, self.config, importance_ramp)
+    slices = memory_slices()
+    memory = make_memory(encoded, batch, self.config, importance_ramp, slices)
     embeddings = self.embed(targets.input_ids, deterministic)
     decoded = self.decoder(embeddings, targets, memory, num_units, deterministic)
     log_probs, smooth, gate = self.generator.target_log_probs(
       decoded.states,
       decoded.contexts,
-      self.embedding,
+      self.whole_embedding(),
       targets.ids,
       decoded.scores.copy_mass,
       decoded.scores.token_mass,
@@ -116,7 +125,7 @@ class Htmtl(nn.Module):
       smooth_log_probs=smooth,
       gate=gate,
       states=decoded.states,
-      unit_scores=segment_scores(decoded.scores.unit_attention, encoded, batch),
+      unit_scores=segment_scores(decoded.scores.unit_attention, encoded, batch, slices),
     )
 
   # ---------------------------------------------------------------- step by step

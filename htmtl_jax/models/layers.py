@@ -3,7 +3,7 @@
 Precision, everywhere in the model: parameters float32, matmuls in `ModelConfig.dtype`,
 norms, softmaxes and losses float32. Weights carry the logical axes vocab, table, embed,
 embed_out, qkv, heads, head_dim, mlp, layers; activations act_batch, act_row, act_token,
-act_target, act_embed. Only `htmtl_jax/sharding.py`
+act_target, act_embed, act_vocab. Only `htmtl_jax/sharding.py`
 knows which mesh axes these are.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
+from htmtl_jax.models.rows import EXACT
 
 # Where the steps of `LengthEmbedding` begin: 1, 2, ..., 8, 10, 11, 13, 16, 19, ... 2048.
 _LENGTH_STEPS = np.array([*range(1, 9), *np.round(8 * 2 ** (np.arange(1, 33) / 4))], np.int32)
@@ -56,6 +57,10 @@ class Dense(nn.Module):
     )
     dtype = self.config.compute_dtype
     x, kernel = x.astype(dtype), kernel.astype(dtype)
+    # Stored in slices along embed, used whole. Left to itself the compiler for TPUs sends slices
+    # round a ring of devices and adds up products: every result is written once for each device.
+    whole = tuple(None if axis == "embed" else axis for axis in self.axes)
+    kernel = nn.with_logical_constraint(kernel, whole)
     last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
     if transposed:
       return jax.lax.dot_general(kernel, x, ((first, last), ((), ())))
@@ -190,7 +195,11 @@ def _look_up(module: nn.Module, count: int, indices: jax.Array) -> jax.Array:
     ),
     (count, config.width),
   )
-  return jnp.take(table, indices, axis=0).astype(config.compute_dtype)
+  # As a matmul: of a small table that costs nothing, while a gather's gradient is a scatter, which
+  # adds in any order on a GPU, and in rows that do not divide among devices was wrong (XLA of
+  # jaxlib 0.10.2 added what lies in their padding).
+  chosen = jax.nn.one_hot(indices, count, dtype=jnp.float32)
+  return jnp.einsum("...n,nd->...d", chosen, table, precision=EXACT).astype(config.compute_dtype)
 
 
 def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:

@@ -5,16 +5,18 @@ bias, depends only on the query's level, so the bias is [B, 3, M] and a query ad
 row of its level; levels can be mixed freely in one batch of queries.
 """
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from htmtl_jax.data.tokenizer import NUM_STRUCTURE_IDS
 from htmtl_jax.layout import Batch
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.encoder import EncoderOutput
 from htmtl_jax.models.importance import with_floor
-from htmtl_jax.models.memory_attention import Blocks
+from htmtl_jax.models.memory_layout import MemoryLayout
 from htmtl_jax.models.rows import (
   EXACT,
   NEGATIVE,
@@ -28,7 +30,8 @@ from htmtl_jax.models.rows import (
 class Memory:
   """Keys of one document in the order tokens, sentences, paragraphs, sections, padding.
 
-  M is rounded up so that cross-attention can cut it into equal blocks.
+  Or in slices of that order, see `MemoryLayout`. M is rounded up so that cross-attention can
+  cut it into equal blocks.
 
   Attributes:
     states: [B, M, D].
@@ -42,14 +45,19 @@ class Memory:
 
 
 def make_memory(
-  encoded: EncoderOutput, batch: Batch, config: ModelConfig, importance_ramp: jax.Array
+  encoded: EncoderOutput,
+  batch: Batch,
+  config: ModelConfig,
+  importance_ramp: jax.Array,
+  slices: int = 1,
 ) -> Memory:
   """Builds the memory and its bias (docs/design.md, section 4).
 
   A token key carries log imp(its sentence) - log(tokens in that sentence) at every
   level, a segment key of the query's level log imp(that segment); imp with its floor,
   the whole bias times `importance_ramp` (0 at the start of training, 1 later). Without
-  `importance_gate` the bias of every key is 0.
+  `importance_gate` the bias of every key is 0. With `slices` > 1 the keys lie as
+  `MemoryLayout` says, so that many devices can have a slice each.
   """
   if not config.importance_gate:
     importance_ramp = 0.0
@@ -75,28 +83,33 @@ def make_memory(
 
   rows = []
   for level in range(3):
-    segments = [
-      gate if i == level else jnp.full_like(gate, NEGATIVE) for i, gate in enumerate(gates)
-    ]
-    rows.append(jnp.concatenate([token_gate, *segments], axis=-1))
+    rows.append(
+      jnp.concatenate(
+        [gate if i == level else jnp.full_like(gate, NEGATIVE) for i, gate in enumerate(gates)],
+        axis=-1,
+      )
+    )
+  segment_gate = jnp.stack(rows, axis=1)  # [B, 3, S + P + C]
+  token_gate = jnp.broadcast_to(token_gate[:, None], (batch_size, 3, token_gate.shape[-1]))
 
   ids = batch.token_ids.reshape(batch_size, -1)
   copyable = token_mask & (ids >= NUM_STRUCTURE_IDS)
-  segment_count = sum(mask.shape[-1] for mask in masks)
-  token_ids = jnp.concatenate(
-    [jnp.where(copyable, ids, -1), jnp.full((batch_size, segment_count), -1, ids.dtype)], axis=-1
+  segment_states = [encoded.sentence_states, encoded.paragraph_states, encoded.section_states]
+  if config.memory == "tokens":  # then no others have keys
+    segment_gate, segment_states = segment_gate[..., :0], [x[:, :0] for x in segment_states]
+  segment_states = jnp.concatenate(segment_states, axis=1)
+  segment_ids = jnp.full(segment_states.shape[:2], -1, ids.dtype)
+  layout = MemoryLayout.cover(
+    slices, *batch.token_ids.shape[1:], segment_states.shape[1], config.key_block
   )
-  parts = [encoded.token_states.reshape(batch_size, ids.shape[-1], -1)]
-  if config.memory != "tokens":  # else only these keys exist
-    parts += [encoded.sentence_states, encoded.paragraph_states, encoded.section_states]
-  keys = sum(part.shape[1] for part in parts)
-  padding = Blocks.cover(keys, config.key_block).length - keys
-  states = jnp.concatenate(parts, axis=1)
-  bias = jnp.stack(rows, axis=1)[..., :keys]
+  token_states = encoded.token_states.reshape(batch_size, ids.shape[-1], -1)
+  states = layout.join(token_states, segment_states, 1, 0)
+  if slices > 1:
+    states = nn.with_logical_constraint(states, ("act_batch", "act_row", "act_embed"))
   return Memory(
-    states=jnp.pad(states, [(0, 0), (0, padding), (0, 0)]),
-    bias=jnp.pad(bias, [(0, 0), (0, 0), (0, padding)], constant_values=NEGATIVE),
-    token_ids=jnp.pad(token_ids[:, :keys], [(0, 0), (0, padding)], constant_values=-1),
+    states=states,
+    bias=layout.join(token_gate, segment_gate, 2, NEGATIVE),
+    token_ids=layout.join(jnp.where(copyable, ids, -1), segment_ids, 1, -1),
   )
 
 
@@ -107,7 +120,7 @@ def _tokens_in_sentence(batch: Batch) -> jax.Array:
 
 
 def segment_scores(
-  attention: jax.Array, encoded: EncoderOutput, batch: Batch
+  attention: jax.Array, encoded: EncoderOutput, batch: Batch, slices: int = 1
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """The decoder's score over segments, from attention over the memory (docs/design.md, section 4).
 
@@ -120,18 +133,21 @@ def segment_scores(
       memory has tokens alone, what follows them is padding and holds nothing.
     encoded: gives the shares w.
     batch: gives the tree.
+    slices: of the memory.
 
   Returns:
     ([B, G, S], [B, G, P], [B, G, C]) float32.
   """
   groups = attention.shape[1]
-  num_tokens = batch.token_ids.shape[1] * batch.token_ids.shape[2]
-  sizes = [num_tokens, batch.tokens.parent_mask.shape[-1], batch.sentences.parent_mask.shape[-1]]
-  ends = [sum(sizes[: i + 1]) for i in range(3)]
-  end = ends[-1] + batch.section_mask.shape[-1]
-  # Padding of the memory goes; without segment keys (memory="tokens") nothing lies on them.
-  attention = jnp.pad(attention, [(0, 0), (0, 0), (0, max(0, end - attention.shape[-1]))])
-  tokens, sentences, paragraphs, sections = jnp.split(attention[..., :end], ends, axis=-1)
+  sizes = [mask.shape[-1] for mask in (batch.tokens.parent_mask, batch.sentences.parent_mask)]
+  layout = MemoryLayout(
+    slices,
+    tokens=batch.token_ids.shape[1] * batch.token_ids.shape[2],
+    segments=sum(sizes) + batch.section_mask.shape[-1],
+    slice_keys=attention.shape[-1] // slices,
+  )
+  tokens, segments = layout.split(attention, 2)
+  sentences, paragraphs, sections = jnp.split(segments, np.cumsum(sizes), axis=-1)
 
   def down(parents, log_shares, rows):
     """Shares [B, G, p] out to children [B, G, n]."""

@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.flops import RECOMPUTED
+from htmtl_jax.models.gpu import cross
+from htmtl_jax.models.gpu.launch import choose
 from htmtl_jax.models.rows import EXACT
 
 _ALIGN = 128  # lanes of a TPU; a multiple of any CPU's vector
@@ -36,8 +38,12 @@ class Blocks:
 
   @classmethod
   def cover(cls, keys: int, most: int) -> "Blocks":
-    """The fewest equal blocks of at most about `most` keys; M is then `length`, not `keys`."""
-    count = -(-keys // most)
+    """The fewest equal blocks of at most `most` keys, rounded up; M is then `length`, not `keys`.
+
+    Covering `length` keys gives the same blocks again: who makes a memory and who reads it
+    each ask.
+    """
+    count = -(-keys // _round_up(most, _ALIGN))
     return cls(count, _round_up(-(-keys // count), _ALIGN))
 
   @property
@@ -91,7 +97,26 @@ def attend_to_memory(blocks: Blocks, query, keys, values, bias, level_weights) -
   return _attend_forward(blocks, query, keys, values, bias, level_weights)[0]
 
 
-def _attend_forward(blocks, query, keys, values, bias, level_weights):
+def _attend_forward(blocks, *inputs):
+  def plain(*inputs):
+    out, residuals = attend_forward(blocks, *inputs)
+    return out, residuals[-1]
+
+  out, lse = choose(plain, cross.forward, *inputs, suits=cross.suits(*inputs[:2]))
+  return out, (*inputs, out, lse)
+
+
+def _attend_backward(blocks, residuals, gradient):
+  plain = lambda *arrays: attend_backward(blocks, arrays[:-1], arrays[-1])[:4]
+  suits = cross.suits(*residuals[:2])
+  return *choose(plain, cross.backward, *residuals, gradient, suits=suits), None
+
+
+attend_to_memory.defvjp(_attend_forward, _attend_backward)
+
+
+def attend_forward(blocks, query, keys, values, bias, level_weights):
+  """(output, what the backward pass needs; the last of it is the log-sum-exp [B, H, T])."""
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
 
@@ -115,16 +140,14 @@ def _attend_forward(blocks, query, keys, values, bias, level_weights):
   return out, (query, keys, values, bias, level_weights, out, lse)
 
 
-def _attend_backward(blocks, residuals, gradient):
+def attend_backward(blocks, residuals, gradient):
+  """Gradients of `attend_to_memory`; of some keys alone, where output and log-sum-exp are of all."""
   query, keys, values, bias, level_weights, out, lse = residuals
   delta = _dot_heads(gradient, out)  # [B, H, T]
   no_extra = lambda i, p: 0.0
   return _gradients(
     blocks, query, keys, values, bias, level_weights, gradient, lse, delta, no_extra
   )
-
-
-attend_to_memory.defvjp(_attend_forward, _attend_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -147,10 +170,47 @@ def attend_with_scores(
   )[0]
 
 
-def _scores_forward(blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids):
+def _scores_forward(blocks, *inputs):
+  def plain(*inputs):
+    (out, scores), residuals = scores_forward(blocks, *inputs)
+    return out, residuals[-1], scores
+
+  def kernels(*inputs):
+    out, lse, *scores = cross.forward_with_scores(*inputs)
+    return out, lse, Scores(*scores)
+
+  out, lse, scores = choose(plain, kernels, *inputs, suits=cross.suits(*inputs[:2]))
+  return (out, scores), (*inputs, out, lse)
+
+
+def _scores_backward(blocks, residuals, gradients):
+  gradient, scores = gradients
+  towards = (scores.unit_attention, scores.copy_mass, scores.token_mass)
+
+  def plain(*arrays):
+    *residuals, gradient, units, copy, token = arrays
+    return scores_backward(blocks, residuals, (gradient, Scores(units, copy, token)))[:4]
+
+  suits = cross.suits(*residuals[:2])
+  kernels = cross.backward_with_scores
+  return *choose(plain, kernels, *residuals, gradient, *towards, suits=suits), *(None,) * 4
+
+
+attend_with_scores.defvjp(_scores_forward, _scores_backward)
+
+
+def scores_forward(
+  blocks, query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
+  whole_lse=lambda lse: lse,
+):  # fmt: skip
+  """(result, what the backward pass needs; the last of it is the log-sum-exp [B, H, T]).
+
+  Where these are some of the keys, `whole_lse` gives the log-sum-exp of all from theirs. The
+  output and the masses are then what these keys add to the whole.
+  """
   scaled = _scaled(query)
   batch, heads, length, width = scaled.shape
-  lse = _log_normaliser(blocks, scaled, keys, bias, level_weights)
+  lse = whole_lse(_log_normaliser(blocks, scaled, keys, bias, level_weights))
 
   def body(i, carry):
     out, units, copy_mass, token_mass = carry
@@ -179,7 +239,12 @@ def _scores_forward(blocks, query, keys, values, bias, level_weights, unit_weigh
   return (out, Scores(units, copy_mass, token_mass)), residuals
 
 
-def _scores_backward(blocks, residuals, gradients):
+def scores_backward(blocks, residuals, gradients, sum_over_keys=None):
+  """Gradients of `attend_with_scores`.
+
+  Of some keys alone, where output and log-sum-exp are of all and `sum_over_keys` adds up
+  what [B, H, T] of these keys and of the others.
+  """
   query, keys, values, bias, level_weights, unit_weights, targets, token_ids, out, lse = residuals
   gradient, scores = gradients
   heads = query.shape[2]
@@ -200,14 +265,14 @@ def _scores_backward(blocks, residuals, gradients):
     p = jnp.exp(_block_scores(blocks, scaled, keys, bias, level_weights, i) - lse[..., None])
     return delta + jnp.einsum('bhtm,m->bht', p * extra(i, p), jnp.ones(p.shape[-1]))
 
-  delta = blocks.loop(body, _dot_heads(gradient, out))
+  if sum_over_keys is None:
+    delta = blocks.loop(body, _dot_heads(gradient, out))
+  else:
+    delta = _dot_heads(gradient, out) + sum_over_keys(blocks.loop(body, jnp.zeros_like(lse)))
   return (
     *_gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, delta, extra),
     *(None,) * 3,
   )
-
-
-attend_with_scores.defvjp(_scores_forward, _scores_backward)
 
 
 def _log_normaliser(blocks, scaled, keys, bias, level_weights) -> jax.Array:

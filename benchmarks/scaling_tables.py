@@ -1,0 +1,119 @@
+"""The tables of docs/scaling.md, from the plans of `benchmarks/scaling.py`."""
+
+from collections.abc import Iterable, Mapping
+import pathlib
+import re
+from typing import Any
+
+from htmtl_jax.errors import UserError
+from htmtl_jax.plan.sweep import mesh_text
+
+Plans = Mapping[str, Mapping[str, Any]]
+
+
+def tables(plans: Plans) -> dict[str, str]:
+  """Markdown by name of the table, from {row: plan}."""
+  chosen = {"sizes": _sizes(_of(plans, "size/")), "long": _sizes(_of(plans, "long/", "million/"))}
+  for kind in ("weak", "strong"):
+    for axis in ("data", "fsdp"):
+      rows = _of(plans, f"{kind}/{axis}/")
+      chosen[f"{kind} {axis}"] = _scaling(sorted(rows, key=lambda plan: plan["chips"]))
+  chosen["growth"] = _growth(plans)
+  return chosen
+
+
+def write_tables(path: pathlib.Path, made: Mapping[str, str]) -> None:
+  """Replaces what stands between `<!-- table: NAME -->` and `<!-- end -->`.
+
+  Raises:
+    UserError: for a table that has no place in the document.
+  """
+  text = path.read_text(encoding="utf-8")
+  for name, table in made.items():
+    place = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not place.search(text):
+      raise UserError(f"{path} has no place for the table {name!r}")
+    text = place.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
+  path.write_text(text, encoding="utf-8")
+
+
+def _of(plans: Plans, *prefixes: str) -> list[Mapping[str, Any]]:
+  return [plan for name, plan in plans.items() if name.startswith(prefixes)]
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]], numbers_from: int) -> str:
+  """Markdown; columns from `numbers_from` on are set to the right."""
+  head = list(head)
+  rule = ["---" if i < numbers_from else "---:" for i in range(len(head))]
+  return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
+def _sizes(plans) -> str:
+  head = (
+    "config", "devices", "mesh", "million parameters", "documents x tokens", "GB a chip (of)",
+    "free", "TFLOPs a step, useful", "compiled / useful", "ms a step", "bound by", "MFU",
+    "hours", "chip hours",
+  )  # fmt: skip
+  rows = [
+    (
+      f"`{re.search(r'--config=configs/(.*?) ', plan['command'])[1]}`",
+      f"`{plan['topology']}`",
+      mesh_text(plan["mesh"]) + ("" if plan["remat"] == "none" else f", remat {plan['remat']}"),
+      f"{plan['parameters'] / 1e6:.0f}",
+      f"{plan['documents']} x {plan['tokens'] // plan['documents']:,}",
+      f"{plan['memory_bytes_per_chip'] / 1e9:.1f} ({plan['memory_limit_bytes'] / 1e9:.0f})",
+      f"{1 - plan['memory_bytes_per_chip'] / plan['memory_limit_bytes']:.0%}",
+      f"{plan['useful_flops'] / 1e12:,.0f}",
+      f"{plan['compiled_flops'] / plan['useful_flops']:.2f}",
+      f"{plan['roofline_seconds'] * 1e3:,.0f}",
+      plan["bound_by"],
+      f"{plan['mfu']:.0%}",
+      f"{plan['hours']:.1f}",
+      f"{plan['chip_hours']:,.0f}",
+    )
+    for plan in plans
+  ]
+  return _table(head, rows, 4)
+
+
+def _scaling(plans) -> str:
+  head = (
+    "chips", "documents", "TFLOPs a chip", "GB moved a chip", "MB in collectives a chip",
+    "MB sent a chip", "GB of memory a chip", "ms a step", "tokens/s",
+  )  # fmt: skip
+  rows = [
+    (
+      str(plan["chips"]),
+      str(plan["documents"]),
+      f"{plan['compiled_flops'] / plan['chips'] / 1e12:.3f}",
+      f"{plan['bytes_accessed'] / plan['chips'] / 1e9:.2f}",
+      f"{plan['collective_bytes_per_chip'] / 1e6:,.1f}",
+      f"{plan['sent_bytes_per_chip'] / 1e6:,.1f}",
+      f"{plan['memory_bytes_per_chip'] / 1e9:.2f}",
+      f"{plan['roofline_seconds'] * 1e3:,.1f}",
+      f"{plan['tokens_per_second']:,.0f}",
+    )
+    for plan in plans
+  ]
+  return _table(head, rows, 0)
+
+
+def _growth(plans: Plans) -> str:
+  """From 8 to 256 chips, a document a chip: what communication and the rest become."""
+  ends = {
+    axis: [plans[f"weak/{axis}/{chips}"] for chips in (8, 256) if f"weak/{axis}/{chips}" in plans]
+    for axis in ("data", "fsdp")
+  }
+  rows = [(f"`{axis}`", *_more(*both)) for axis, both in ends.items() if len(both) == 2]
+  head = ("axis", "bytes in collectives", "bytes sent", "FLOPs", "bytes moved", "memory")
+  return _table(head, rows, 1)
+
+
+def _more(small: Mapping[str, Any], large: Mapping[str, Any]) -> list[str]:
+  """What a chip of `large` has more than one of `small`."""
+  keys = ("collective_bytes_per_chip", "sent_bytes_per_chip", "compiled_flops", "bytes_accessed")
+  of_one = lambda plan, key: plan[key] / (1 if key.endswith("per_chip") else plan["chips"])
+  return [
+    f"{of_one(large, key) / of_one(small, key) - 1:+.1%}"
+    for key in (*keys, "memory_bytes_per_chip")
+  ]

@@ -1,0 +1,1 @@
+"""Plan mode: what a train step would cost on devices that need not be there."""
