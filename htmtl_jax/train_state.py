@@ -1,5 +1,7 @@
 """What training carries from step to step, created in place on its devices."""
 
+import os
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -10,6 +12,8 @@ import optax
 from htmtl_jax.layout import Batch
 from htmtl_jax.models.htmtl import Htmtl
 from htmtl_jax.sharding import state_shardings
+
+_EFFORT = "xla_backend_optimization_level"  # of XLA's flags
 
 
 @flax.struct.dataclass
@@ -65,9 +69,10 @@ def make_state(
   def init_state(key):
     return jax.tree.unflatten(structure, jaxpr_as_fun(jaxpr)(key))
 
-  # It runs once, so on a CPU LLVM need not try hard: half the time to compile, the same values.
-  on_cpu = mesh.devices.flat[0].platform == "cpu"
-  options = {"xla_backend_optimization_level": 1} if on_cpu else None
+  # It runs once, so on a CPU LLVM need not try hard: less time to compile, the same values.
+  options = None
+  if mesh.devices.flat[0].platform == "cpu" and _EFFORT not in os.environ.get("XLA_FLAGS", ""):
+    options = {_EFFORT: 1}
   compiled = jax.jit(init_state, out_shardings=shardings, compiler_options=options)
   return lambda: compiled(key), shardings, abstract
 

@@ -38,8 +38,9 @@ class StartupTest(absltest.TestCase):
     start = startup.start_once(self.command(_PROGRAM), self.folder)
     self.assertContainsSubset(("init_state", "step"), start.compiling)
     self.assertGreater(start.described, 0)
-    self.assertGreater(start.ready, start.described + 0.3)
-    self.assertBetween(start.first_step, start.ready + 0.3, start.ready + 30)
+    # No closer: on a busy machine lines are read long after they were written.
+    self.assertGreaterEqual(start.ready, start.described)
+    self.assertGreater(start.first_step, 0.6)  # by the program's own clock
     self.assertGreater(start.processor, 0.1)
     self.assertIn(f"ready after {start.ready:.1f} s", startup.describe("cold", start))
 
