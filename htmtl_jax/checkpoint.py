@@ -10,7 +10,6 @@ the middle of a save leaves the previous one in force. `newly_saved` says when t
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
-import errno
 import math
 import os
 import pathlib
@@ -23,10 +22,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from htmtl_jax import hosts
-from htmtl_jax.errors import UserError
+from htmtl_jax.errors import DISK_ERRORS, UserError
 
 # What a disk says when it takes no more; of the layers underneath some pass on only the text.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
 _STATE, _POSITION = "state", "position"
 
 
@@ -415,9 +413,9 @@ def _describe_leaf(leaf: tuple[tuple[int, ...], str] | None) -> str:
 def _find_disk_error(error: BaseException | None) -> str | None:
   """What the disk said, if anywhere behind this error it was the disk."""
   while error is not None:
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
       return os.strerror(error.errno)
-    for number in _DISK_ERRORS:
+    for number in DISK_ERRORS:
       if os.strerror(number) in str(error):
         return os.strerror(number)
     error = error.__cause__ or error.__context__

@@ -19,6 +19,7 @@ What the processes then say to each other is in `hosts.py`.
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
+import errno
 import glob
 import os
 import sys
@@ -26,8 +27,9 @@ import traceback
 import urllib.error
 import urllib.request
 
-from htmtl_jax.errors import UserError
+from htmtl_jax.errors import DISK_ERRORS, UserError
 
+EX_TEMPFAIL = 75  # of sysexits.h, after SIGTERM
 FLAGS = ("coordinator", "num_processes", "process_id")
 _HEARTBEAT = "HTMTL_HEARTBEAT_SECONDS"
 _JOB_INDEX = "JOB_COMPLETION_INDEX"  # set by Kubernetes in the pods of an indexed Job
@@ -119,8 +121,8 @@ def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    if isinstance(error, UserError):
-      raise
+    if isinstance(error, UserError) or getattr(error, "errno", None) in (*DISK_ERRORS, errno.EPIPE):
+      raise  # `main` has a line for it, and leaves
     traceback.print_exc()
     leave(1)
   else:
@@ -128,13 +130,14 @@ def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def leave(status: int) -> int:
-  """Returns the exit status; where the others were not told goodbye, ends the process with it.
+  """Returns the exit status; where somebody would be waited for, ends the process with it.
 
   Python would end by waiting minutes for the others, which wait for this process in a
-  collective operation. Once it is gone they end too, when they miss its heartbeat.
+  collective operation. Once it is gone they end too, when they miss its heartbeat. And
+  after a SIGTERM it would wait for a step that still compiles in a thread.
   """
   jax = sys.modules.get("jax")
-  if jax is not None and jax.distributed.is_initialized():
+  if status == EX_TEMPFAIL or (jax is not None and jax.distributed.is_initialized()):
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -182,6 +185,8 @@ def _explicit(flags, environment) -> Cluster | None:
       values["process_id"] = environment[_JOB_INDEX]
   if not values:
     return None
+  if set(values) == {"num_processes"} and values["num_processes"] == "1":
+    return Cluster("its settings", 1, 0)
   missing = [f"--{name}" for name in FLAGS if name not in values]
   if missing:
     raise UserError(

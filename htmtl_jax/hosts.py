@@ -72,12 +72,13 @@ def first_then_others(function: Callable[[], T]) -> T:
 
 
 def _stop_together(error: Exception | None) -> None:
-  said = gather(None if error is None else str(error))
+  said = gather(None if error is None else (isinstance(error, UserError), str(error)))
   if error is not None:
     raise error
-  for index, text in enumerate(said):
-    if text is not None:
-      raise UserError(f"process {index}: {text}")
+  for index, message in enumerate(said):
+    if message is not None:
+      is_of_user, text = message
+      raise (UserError if is_of_user else RuntimeError)(f"process {index}: {text}")
 
 
 class AgreedStop:

@@ -12,7 +12,6 @@ What a mode needs and runs stands in `modes.py`.
 
 from collections.abc import Sequence
 import dataclasses
-import errno
 import os
 import pathlib
 import sys
@@ -23,7 +22,7 @@ from absl import flags, logging
 from htmtl_jax import config as config_lib
 from htmtl_jax import distributed
 from htmtl_jax.config_keys import apply_overrides
-from htmtl_jax.errors import UserError
+from htmtl_jax.errors import DISK_ERRORS, UserError
 from htmtl_jax.evaluation.systems import SYSTEMS, needs_run, parse_systems
 from htmtl_jax.interruption import Interrupted
 from htmtl_jax.modes import EXIT_INTERRUPTED, EXIT_OK, MODES, Mode, split_paths
@@ -31,7 +30,6 @@ from htmtl_jax.startup import prepare_jax
 
 EXIT_USER_ERROR = 2
 EXIT_KEYBOARD = 130  # 128 + SIGINT
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _PROGRAM = "htmtl_jax"
 _USAGE = """\
@@ -335,12 +333,12 @@ def run(argv: Sequence[str]) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_OK
   except OSError as error:
-    if error.errno not in _DISK_FULL:
+    if error.errno not in DISK_ERRORS:
       raise
     place = f" ({error.filename})" if error.filename else ""
     print(
-      f"{_PROGRAM}: error: {os.strerror(error.errno)}{place}; make room, and run the same command "
-      "again: what was saved before is whole",
+      f"{_PROGRAM}: error: {os.strerror(error.errno)}{place}; make room there, and run "
+      "the same command again: what was saved before is whole",
       file=sys.stderr,
     )
     return EXIT_USER_ERROR

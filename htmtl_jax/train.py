@@ -71,13 +71,16 @@ def run_train(config, workdir: str) -> str:
     "finished", or "interrupted" after a SIGTERM at any point: saved, to be run again.
 
   Raises:
+    Interrupted: with several processes, if this one got SIGTERM outside the loop.
     UserError: for bad data or a config that does not go with the workdir's run; or
       when the loss is not finite any more.
   """
   with Interruption() as interruption:
     try:
       return _run(config, workdir, interruption)
-    except Interrupted:  # while preparing, compiling or evaluating: nothing there to be saved
+    except Interrupted:  # while preparing or evaluating: nothing there to be saved
+      if jax.process_count() > 1:
+        raise  # the others may not know: `main` leaves without them
       return "interrupted"
 
 
