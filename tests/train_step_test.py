@@ -73,6 +73,7 @@ def _build(mesh_name, dropout, accumulate):
   _, shardings, _ = make_state(model, OPTIMIZER, batches()[0], BUCKET.units, mesh, 3)
   params = tiny.init_params(model, batches()[0], BUCKET.units)
   state = TrainState(np.zeros((), np.int32), params, OPTIMIZER.init(params))
+  state = jax.tree.map(np.array, state)  # not on a device, where a step would take it away
   init = lambda: jax.device_put(state, shardings)  # compiles nothing
   step = make_train_step(
     model, OPTIMIZER, LOSS, BUCKET, mesh, shardings, seed=5, accumulate=accumulate
