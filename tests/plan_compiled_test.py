@@ -74,7 +74,7 @@ class CpuTest(absltest.TestCase):
       get_frozen(config.model, ModelConfig, "model"),
       bucket, 8, config.tokenizer.vocab_size, step.parameters,
     )  # fmt: skip
-    self.assertBetween(sum(floor.flops for floor in by_hand) / plan["useful_flops"], 0.85, 1.0)
+    self.assertBetween(sum(floor.flops for floor in by_hand) / plan["useful_flops"], 0.8, 1.0)
     self.assertBetween(plan["compiled_flops"] / plan["useful_flops"], 0.9, 1.2)
 
   def test_memory_of_the_state_is_exact(self):

@@ -199,7 +199,7 @@ class TrainStepTest(parameterized.TestCase):
       np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
   def test_metrics_are_what_they_say(self):
-    _, final, metrics = train("one")
+    _, final, metrics, _ = train("one")
     batch = batches()[2]
     self.assertEqual(metrics[2]["input_tokens"], (batch.tokens.slot >= 0).sum())
     self.assertEqual(metrics[2]["target_tokens"], (batch.targets.level >= 0).sum())
