@@ -37,7 +37,8 @@ def write_tables(path: pathlib.Path, made: Mapping[str, str]) -> None:
 
 
 def _of(plans: Plans, *prefixes: str) -> list[Mapping[str, Any]]:
-  return [plan for name, plan in plans.items() if name.startswith(prefixes)]
+  chosen = [plan for name, plan in plans.items() if name.startswith(prefixes)]
+  return sorted(chosen, key=lambda plan: (plan["bucket"], plan["parameters"], plan["topology"]))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]], numbers_from: int) -> str:
