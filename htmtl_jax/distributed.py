@@ -22,6 +22,7 @@ import dataclasses
 import glob
 import os
 import sys
+import threading
 import traceback
 import urllib.error
 import urllib.request
@@ -29,6 +30,7 @@ import urllib.request
 from htmtl_jax.errors import UserError
 
 FLAGS = ("coordinator", "num_processes", "process_id")
+_GOODBYE_SECONDS = 30  # the others, if they have met the same, are here by then
 _HEARTBEAT = "HTMTL_HEARTBEAT_SECONDS"
 _JOB_INDEX = "JOB_COMPLETION_INDEX"  # set by Kubernetes in the pods of an indexed Job
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
@@ -103,8 +105,7 @@ def detect(
 def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
   """Inside, JAX's devices are those of all hosts, if there are several.
 
-  Leaving it in peace waits for the others, up to five minutes. After an error of this
-  process alone nobody is waited for: see `leave`.
+  Leaving it in peace waits for the others, up to five minutes; after an error, see `leave`.
 
   Raises:
     UserError: see `detect`; or the others were not met.
@@ -130,11 +131,15 @@ def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
 def leave(status: int) -> int:
   """Returns the exit status; where the others were not told goodbye, ends the process with it.
 
-  Python would end by waiting minutes for the others, which wait for this process in a
-  collective operation. Once it is gone they end too, when they miss its heartbeat.
+  An error that all have met lets all leave together, each with its own line. If it was this
+  process alone, the others wait for it in a collective operation: it goes after a moment, and
+  they end when they miss its heartbeat. Python itself would wait for them for minutes.
   """
   jax = sys.modules.get("jax")
   if jax is not None and jax.distributed.is_initialized():
+    goodbye = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+    goodbye.start()
+    goodbye.join(_GOODBYE_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
