@@ -23,6 +23,7 @@ import errno
 import glob
 import os
 import sys
+import threading
 import traceback
 import urllib.error
 import urllib.request
@@ -31,6 +32,7 @@ from htmtl_jax.errors import DISK_ERRORS, UserError
 
 EX_TEMPFAIL = 75  # of sysexits.h, after SIGTERM
 FLAGS = ("coordinator", "num_processes", "process_id")
+_GOODBYE_SECONDS = 30  # the others, if they have met the same, are here by then
 _HEARTBEAT = "HTMTL_HEARTBEAT_SECONDS"
 _JOB_INDEX = "JOB_COMPLETION_INDEX"  # set by Kubernetes in the pods of an indexed Job
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
@@ -105,8 +107,7 @@ def detect(
 def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
   """Inside, JAX's devices are those of all hosts, if there are several.
 
-  Leaving it in peace waits for the others, up to five minutes. After an error of this
-  process alone nobody is waited for: see `leave`.
+  Leaving it in peace waits for the others, up to five minutes; after an error, see `leave`.
 
   Raises:
     UserError: see `detect`; or the others were not met.
@@ -132,12 +133,18 @@ def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
 def leave(status: int) -> int:
   """Returns the exit status; where somebody would be waited for, ends the process with it.
 
-  Python would end by waiting minutes for the others, which wait for this process in a
-  collective operation. Once it is gone they end too, when they miss its heartbeat. And
-  after a SIGTERM it would wait for a step that still compiles in a thread.
+  An error that all have met lets all leave together, each with its own line. If it was this
+  process alone, the others wait for it in a collective operation: it goes after a moment, and
+  they end when they miss its heartbeat. Python itself would wait for them for minutes; and
+  after a SIGTERM for a step that still compiles in a thread.
   """
   jax = sys.modules.get("jax")
-  if status == EX_TEMPFAIL or (jax is not None and jax.distributed.is_initialized()):
+  has_others = jax is not None and jax.distributed.is_initialized()
+  if has_others:
+    goodbye = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+    goodbye.start()
+    goodbye.join(_GOODBYE_SECONDS)
+  if has_others or status == EX_TEMPFAIL:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -24,10 +24,11 @@ from htmtl_jax.metrics import read_metrics
 from tests import tiny_config
 from tests.conftest import fast_compilation
 
-TIMEOUT = 600  # seconds, for each child process on a busy machine
+TIMEOUT = 900  # seconds, for each child process on a busy machine
 SETTINGS = (  # little to compile: process 1 finds nothing in the cache on a CPU
   f"--config={tiny_config.PATH}",
   "--config.train.accumulate=1",
+  "--config.model.decoder_layers=1",
   "--config.train.evaluate_at_end=false",
   "--config.decode.beam_size=1",
   "--config.evaluate.reports=0",
