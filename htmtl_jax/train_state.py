@@ -71,7 +71,9 @@ def make_state(
 
   # It runs once, so on a CPU LLVM need not try hard: less time to compile, the same values.
   options = None
-  if mesh.devices.flat[0].platform == "cpu" and _EFFORT not in os.environ.get("XLA_FLAGS", ""):
+  has_devices = isinstance(mesh, jax.sharding.Mesh)  # an abstract one is good for shapes alone
+  on_cpu = has_devices and mesh.devices.flat[0].platform == "cpu"
+  if on_cpu and _EFFORT not in os.environ.get("XLA_FLAGS", ""):
     options = {_EFFORT: 1}
   compiled = jax.jit(init_state, out_shardings=shardings, compiler_options=options)
   return lambda: compiled(key), shardings, abstract
