@@ -69,7 +69,7 @@ def make_rows() -> dict[str, Row]:
     "size/xl/h200": Row(arxiv("xl"), "h200:16"),
     "long/base/v5p": Row(arxiv("base,128k"), "v5p:2x2x2"),
     "long/large/v5p": Row(arxiv("large,128k"), "v5p:2x2x4"),
-    "long/xl/v5p": Row(arxiv("xl,128k"), "v5p:2x4x4"),
+    "long/xl/v5p": Row(arxiv("xl,128k"), "v5p:2x4x4", ("model.remat=full",)),
     "million/base/v5p": Row(
       arxiv("base,128k"),
       "v5p:2x2x2",

@@ -13,7 +13,7 @@ from benchmarks import scaling, scaling_tables
 from htmtl_jax.chips import CHIPS, chip_named, chip_of_kind
 from htmtl_jax.config import load_config
 from htmtl_jax.errors import UserError
-from htmtl_jax.plan import libtpu, report, run, sweep
+from htmtl_jax.plan import compiler, libtpu, report, run, sweep
 from htmtl_jax.plan.roofline import model_flops_utilisation, roofline
 from htmtl_jax.plan.topology import GPU, PRESENT, TPU, parse_topology, stand_in
 from tests import tiny_config
@@ -186,11 +186,39 @@ class SweepTest(parameterized.TestCase):
     plan = self._sweep(lambda mesh, remat: (1.0, memory[remat]))
     self.assertEqual((plan["remat"], plan["fits"]), ("full", True))
 
+  def test_where_the_compiler_finds_it_too_large_everything_is_recomputed(self):
+    def cost(mesh, remat):
+      if remat != "full":
+        raise UserError("the train step does not fit")
+      return 1.0, 10
+
+    plan = self._sweep(cost)
+    self.assertEqual((plan["remat"], plan["fits"]), ("full", True))
+    with self.assertRaisesRegex(UserError, "never compiles"):
+      self._sweep(mock.Mock(side_effect=UserError("never compiles")))
+
   def test_blanks_are_no_documents(self):
     full = made_up({}, seconds=1.0)
     blank = made_up({}, seconds=1.5, documents=16)
     self.assertGreater(blank["tokens_per_second"], full["tokens_per_second"])
     self.assertIs(sweep.choose([blank, full]), full)
+
+
+class ReasonTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ("a\nconfig.mesh: no\n", 2, "^config.mesh: no$"),
+    (
+      "Traceback\njax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Used 120G of 95G hbm.\n---\nFor more",
+      1,
+      "^the train step does not fit: RESOURCE_EXHAUSTED: Used 120G of 95G hbm.; use more devices",
+    ),
+    ("Traceback\nValueError: odd\n-----\nFor simplicity, JAX has", 1, "compile: ValueError: odd$"),
+    ("", -9, "ended with status -9"),
+  )
+  def test_what_the_other_process_said_is_one_line(self, log, status, message):
+    reason = compiler._reason(log, status)
+    self.assertRegex(reason, message)
+    self.assertNotIn("\n", reason)
 
 
 class RunTest(parameterized.TestCase):

@@ -15,6 +15,7 @@ import glob
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from htmtl_jax.errors import UserError
 from htmtl_jax.plan.libtpu import ROOT, compiler_environment
 from htmtl_jax.plan.topology import CPU, TPU, Topology
 
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 REQUEST, FACTS, PROGRAM, MEMORY = "request.json", "facts.json", "program.txt", "memory.json"
 
 
@@ -137,7 +139,16 @@ def _dumped(folder: str) -> str | None:
 
 
 def _reason(log: str, status: int) -> str:
+  """What the process said in the end, in one line."""
   lines = [line.strip() for line in log.splitlines() if line.strip()]
-  last = lines[-1] if lines else f"its process ended with status {status} and without a word"
-  # Status 2: a UserError of the child, a line that is complete.
-  return last if status == 2 else f"the train step does not compile: {last}"
+  if status == 2 and lines:  # a UserError, a line that is complete
+    return lines[-1]
+  full = next((line for line in lines if _OUT_OF_MEMORY in line), None)
+  if full:
+    return (
+      f"the train step does not fit: {full[full.index(_OUT_OF_MEMORY) :]}; use more devices, "
+      "slices (config.mesh.fsdp), config.model.remat=full, or smaller batches; or try --sweep"
+    )
+  errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+  last = (errors or lines or [f"its process ended with status {status} and without a word"])[-1]
+  return f"the train step does not compile: {last}"

@@ -33,18 +33,25 @@ def find_best(
     The plan of the best, with `sweep`, a list of what was tried.
 
   Raises:
-    UserError: if the config's own mesh cannot be planned; other meshes that cannot are noted.
+    UserError: if the config's own mesh cannot be planned, recomputing everything; of other meshes
+      that cannot it is noted why.
   """
-  first = planned(_with(config, {}))
-  tried = [first]
-  _say(say, first, 0.0)
   failures = []
+  # What the compiler itself finds too large may do with everything recomputed.
+  tried = _try(_with(config, {}), planned, say, failures)
+  if not tried:
+    config = _with(config, {})
+    config.model.remat = _BY_MEMORY[-1]
+    tried = _try(config, planned, say, failures)
+  if not tried:
+    raise UserError(failures[0])
+  first = tried[0]
   for mesh in candidate_meshes(first["devices"], config.model.num_heads, first):
     if mesh != first["mesh"]:
       tried += _try(_with(config, mesh), planned, say, failures)
   best = choose(tried)
   for remat in _BY_MEMORY:
-    if remat != best["remat"]:
+    if remat != best["remat"] and not _tried(tried, best["mesh"], remat):
       changed = _with(config, best["mesh"])
       changed.model.remat = remat
       tried += _try(changed, planned, say, failures)
@@ -106,6 +113,10 @@ def _try(config, planned, say, failures: list[str]) -> list[dict[str, Any]]:
     return []
   _say(say, plan, time.monotonic() - start)
   return [plan]
+
+
+def _tried(plans: list[dict[str, Any]], mesh: Mapping[str, int], remat: str) -> bool:
+  return any(plan["mesh"] == mesh and plan["remat"] == remat for plan in plans)
 
 
 def _say(say, plan: Mapping[str, Any], seconds: float) -> None:
