@@ -34,6 +34,7 @@ from htmtl_jax.models.rows import (
   places_to_parents,
   same_parent_mask,
   spread_to_children,
+  whole,
 )
 
 
@@ -171,11 +172,12 @@ class Encoder(nn.Module):
       jnp.arange(section_mask.shape[-1])
     )
     # The document is one row of sections: few, so that every device has all of them.
-    sections = nn.with_logical_constraint(sections, ("act_batch", None, "act_embed"))[:, None]
+    sections = whole(sections)[:, None]
     document_mask = (section_mask[:, None, :] & section_mask[:, :, None])[:, None]
     sections = Stack(RowLayer, config.document_layers, config, name="document_transformer")(
       sections, None, document_mask, deterministic=deterministic
-    )[:, 0]
+    )
+    sections = whole(sections[:, 0])
 
     # ---- down
     if config.top_down:
@@ -187,9 +189,8 @@ class Encoder(nn.Module):
       sentence_states = FromParent(config, mix_segments, name="paragraph_to_sentence")(
         sentence_states, paragraph_slots, sentences, deterministic
       )
-      context = jnp.concatenate([paragraph_slots, sections], axis=1)  # [B, P + C, D]
       # Every device reads all of it, in every layer: brought together once.
-      context = nn.with_logical_constraint(context, ("act_batch", None, "act_embed"))
+      context = jnp.concatenate([whole(paragraph_slots), sections], axis=1)  # [B, P + C, D]
       context_mask = jnp.concatenate([sentences.parent_mask, section_mask], axis=1)
       sentence_slots = Stack(
         DownLayer, config.top_down_layers, config, name="document_to_sentence"

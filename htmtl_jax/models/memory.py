@@ -23,6 +23,7 @@ from htmtl_jax.models.rows import (
   one_hot_places,
   places_to_parents,
   spread_to_children,
+  whole,
 )
 
 
@@ -68,6 +69,7 @@ def make_memory(
     for log_imp, mask in zip(encoded.importance.levels(), masks)
   ]
   gates = [jnp.where(mask, importance_ramp * gate, NEGATIVE) for gate, mask in zip(gates, masks)]
+  gates[2] = whole(gates[2])
 
   token_mask = batch.tokens.mask.reshape(batch_size, -1)  # [B, N]
   lengths = _tokens_in_sentence(batch)  # [B, S]
@@ -94,7 +96,8 @@ def make_memory(
 
   ids = batch.token_ids.reshape(batch_size, -1)
   copyable = token_mask & (ids >= NUM_STRUCTURE_IDS)
-  segment_states = [encoded.sentence_states, encoded.paragraph_states, encoded.section_states]
+  section_states = whole(encoded.section_states)
+  segment_states = [encoded.sentence_states, encoded.paragraph_states, section_states]
   if config.memory == "tokens":  # then no others have keys
     segment_gate, segment_states = segment_gate[..., :0], [x[:, :0] for x in segment_states]
   segment_states = jnp.concatenate(segment_states, axis=1)
@@ -148,6 +151,7 @@ def segment_scores(
   )
   tokens, segments = layout.split(attention, 2)
   sentences, paragraphs, sections = jnp.split(segments, np.cumsum(sizes), axis=-1)
+  sections = whole(sections)
 
   def down(parents, log_shares, rows):
     """Shares [B, G, p] out to children [B, G, n]."""

@@ -6,6 +6,7 @@ appears in either direction: `up` and `down` are inverse indices, so the gradien
 each gather is the other gather.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -58,6 +59,15 @@ def permute(values, index, index_mask, inverse, inverse_mask):
   # NumPy constants are not accepted under a custom gradient; device arrays are.
   arrays = map(jnp.asarray, (values, index, index_mask, inverse, inverse_mask))
   return jax.vmap(_permute)(*arrays)
+
+
+def whole(values: jax.Array) -> jax.Array:
+  """[B, n, ...] of a few segments, all of which every device has that shares the document.
+
+  Said of sections wherever they meet what is cut: else the compiler cuts them as well, which
+  gains nothing, and the one for TPUs fails at numbers that do not divide (libtpu 0.0.42.1).
+  """
+  return nn.with_logical_constraint(values, ("act_batch", *[None] * (values.ndim - 1)))
 
 
 def places_to_parents(values: jax.Array, rows: Rows) -> jax.Array:
