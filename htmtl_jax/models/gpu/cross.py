@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from htmtl_jax.models.gpu import memory
 from htmtl_jax.models.gpu.launch import over_mesh
-from htmtl_jax.models.gpu.memory import suits as suits
+
+suits = memory.suits
 
 _QUERY = ("act_batch", None, "heads", None)  # [B, T, H, E]
 _KEYS = ("act_batch", "heads", None, None)  # [B, H, E, M]

@@ -12,14 +12,20 @@ scores and weights of one block by the other are all that there ever is of them.
 Parts that a caller does not use are None, and the kernel is compiled without them.
 """
 
-import dataclasses
 import functools
 
-import flax.struct
 import jax
 from jax.experimental import pallas as pl
 import jax.numpy as jnp
 
+from htmtl_jax.models.gpu.blocks import (
+  BlockSpecs,
+  Memory,
+  Readers,
+  Tiles,
+  pad_last,
+  pad_queries,
+)
 from htmtl_jax.models.gpu.launch import call, is_power_of_two, matmul
 from htmtl_jax.models.rows import NEGATIVE
 
@@ -28,56 +34,11 @@ _BIAS_ROWS = 16  # the least that a matrix unit takes
 _LEAST = -1e30  # below any score; with an infinity there would be infinity minus infinity
 
 
-@dataclasses.dataclass(frozen=True)
-class Tiles:
-  """How a kernel is cut: queries and keys of a block, warps of a program, stages of its loop."""
-
-  queries: int
-  keys: int
-  warps: int = 4
-  stages: int = 2
-
-
 # The fastest of fifteen on an H200 at 1,216 queries, 17,920 keys, heads of 64 (docs/performance.md).
 READ = Tiles(128, 64, warps=8, stages=3)
 UNITS = Tiles(128, 64, warps=4, stages=2)
 GRAD_QUERIES = Tiles(64, 64, warps=4, stages=3)
 GRAD_KEYS = Tiles(64, 64, warps=4, stages=2)
-
-
-@flax.struct.dataclass
-class Readers:
-  """Who reads: everything that has a value for each query.
-
-  Attributes:
-    query: [B, T, H, E] bfloat16, not scaled.
-    levels: [B, T, N] bfloat16, what each query takes of the bias (`split_bias`); None without one.
-    units: [B, U, T] bfloat16, one-hot unit of each query, U a power of two; None without scores.
-    targets: [B, T] int32, the tokens to be predicted; None without scores.
-  """
-
-  query: jax.Array
-  levels: jax.Array | None = None
-  units: jax.Array | None = None
-  targets: jax.Array | None = None
-
-
-@flax.struct.dataclass
-class Memory:
-  """What is read: everything that has a value for each key.
-
-  Attributes:
-    keys, values: [B, H, E, M] bfloat16.
-    bias: [B, N, M] bfloat16, see `split_bias`, or None.
-    mask: [B, T, M] bool, True where a query may look, or None.
-    token_ids: [B, M] int32, -1 where not copyable; None without scores.
-  """
-
-  keys: jax.Array
-  values: jax.Array
-  bias: jax.Array | None = None
-  mask: jax.Array | None = None
-  token_ids: jax.Array | None = None
 
 
 def suits(query: jax.Array, keys: jax.Array) -> bool:
@@ -127,10 +88,10 @@ def read(readers: Readers, memory: Memory):
   """
   tiles = READ
   batch, length, heads, width = readers.query.shape
-  padded, readers, memory = _pad_queries(tiles, readers, memory)
+  padded, readers, memory = pad_queries(tiles, readers, memory)
   by_query = jax.ShapeDtypeStruct((batch, heads, padded), jnp.float32)
   mass = None if readers.targets is None else by_query
-  specs = _Specs(tiles, padded, memory.keys.shape[-1], width, query_programs=True)
+  specs = BlockSpecs(tiles, padded, memory.keys.shape[-1], width, query_programs=True)
   run = call(
     functools.partial(_read_memory, tiles=tiles),
     (
@@ -155,9 +116,9 @@ def sum_units(readers: Readers, memory: Memory, lse) -> jax.Array:
   tiles = UNITS
   batch, _, heads, width = readers.query.shape
   keys = memory.keys.shape[-1]
-  padded, readers, memory = _pad_queries(tiles, readers, memory)
-  lse = _pad_last(lse, padded)
-  specs = _Specs(tiles, padded, keys, width, query_programs=False, heads=heads)
+  padded, readers, memory = pad_queries(tiles, readers, memory)
+  lse = pad_last(lse, padded)
+  specs = BlockSpecs(tiles, padded, keys, width, query_programs=False, heads=heads)
   run = call(
     functools.partial(_sum_units, tiles=tiles),
     jax.ShapeDtypeStruct((batch, readers.units.shape[1], keys), jnp.float32),
@@ -194,8 +155,8 @@ def gradients(
   num_keys = memory.keys.shape[-1]
 
   tiles = GRAD_QUERIES
-  padded, *all_padded = _pad_queries(tiles, readers, memory, gradient, lse, delta, through_scores)
-  specs = _Specs(tiles, padded, num_keys, width, query_programs=True)
+  padded, *all_padded = pad_queries(tiles, readers, memory, gradient, lse, delta, through_scores)
+  specs = BlockSpecs(tiles, padded, num_keys, width, query_programs=True)
   extra = through_scores is not None and specs.mask or None
   run = call(
     functools.partial(_grad_queries, tiles=tiles),
@@ -213,8 +174,8 @@ def gradients(
   d_query, delta = d_query[:, :length], delta[..., :length]
 
   tiles = GRAD_KEYS
-  padded, *all_padded = _pad_queries(tiles, readers, memory, gradient, lse, delta, through_scores)
-  specs = _Specs(tiles, padded, num_keys, width, query_programs=False)
+  padded, *all_padded = pad_queries(tiles, readers, memory, gradient, lse, delta, through_scores)
+  specs = BlockSpecs(tiles, padded, num_keys, width, query_programs=False)
   extra = through_scores is not None and specs.mask or None
   d_keys = jax.ShapeDtypeStruct(memory.keys.shape, memory.keys.dtype)
   d_bias = bias_spec = None
@@ -410,89 +371,3 @@ def _copies(readers, memory, here, there):
 
 def _scale(query) -> float:
   return query.shape[-1] ** -0.5
-
-
-# ---------------------------------------------------------------------------------------- blocks
-
-
-class _Specs:
-  """Which part of each array a program gets: of programs (block, head, document)."""
-
-  def __init__(
-    self, tiles: Tiles, queries: int, keys: int, width: int, *, query_programs: bool, heads: int = 0
-  ):
-    """With `heads` a program gets them all, and its grid is (block, document)."""
-    t, m = (tiles.queries, keys) if query_programs else (queries, tiles.keys)
-    place = lambda i: (i, 0) if query_programs else (0, i)  # (of queries, of keys)
-
-    def spec(shape, index):
-      if heads:
-        return pl.BlockSpec(shape, lambda i, b: index(b, 0, *place(i)))
-      return pl.BlockSpec(shape, lambda i, h, b: index(b, h, *place(i)))
-
-    head = heads or None
-    self.query = spec((None, t, head, width), lambda b, h, i, j: (b, i, h, 0))
-    self.keys = spec((None, head, width, m), lambda b, h, i, j: (b, h, 0, j))
-    self.by_head = spec((None, head, t), lambda b, h, i, j: (b, h, i))
-    self.by_unit_and_key = lambda n: spec((None, n, m), lambda b, h, i, j: (b, 0, j))
-    self._units = lambda n: spec((None, n, t), lambda b, h, i, j: (b, 0, i))
-    self._levels = lambda n: spec((None, t, n), lambda b, h, i, j: (b, i, 0))
-    self.mask = spec((None, t, m), lambda b, h, i, j: (b, i, j))
-    self._by_query = spec((None, t), lambda b, h, i, j: (b, i))
-    self._by_key = spec((None, m), lambda b, h, i, j: (b, j))
-
-  def of(self, record):
-    """The same record with a spec in place of each array."""
-    if record is None:
-      return None
-    known = {
-      Readers: lambda: Readers(
-        query=self.query,
-        levels=self._if(record.levels, self._levels, 2),
-        units=self._if(record.units, self._units, 1),
-        targets=None if record.targets is None else self._by_query,
-      ),
-      Memory: lambda: Memory(
-        keys=self.keys,
-        values=self.keys,
-        bias=self._if(record.bias, self.by_unit_and_key, 1),
-        mask=None if record.mask is None else self.mask,
-        token_ids=None if record.token_ids is None else self._by_key,
-      ),
-    }
-    return known[type(record)]()
-
-  @staticmethod
-  def _if(array, make, axis):
-    return None if array is None else make(array.shape[axis])
-
-
-def _pad_queries(tiles: Tiles, readers: Readers, memory: Memory, *others):
-  """(padded T, and all with so many queries): the added ones see all and count for nothing."""
-  length = readers.query.shape[1]
-  padded = -(-length // tiles.queries) * tiles.queries
-  if padded == length:
-    return padded, readers, memory, *others
-  extra = padded - length
-  first = lambda x: jnp.pad(x, [(0, 0), (0, extra)] + [(0, 0)] * (x.ndim - 2))
-  last = lambda x: None if x is None else _pad_last(x, padded)
-  readers = Readers(
-    first(readers.query),
-    None if readers.levels is None else first(readers.levels),
-    last(readers.units),
-    None if readers.targets is None else _pad_last(readers.targets, padded, -2),
-  )
-  if memory.mask is not None:
-    memory = memory.replace(mask=first(memory.mask))
-  if not others:
-    return padded, readers, memory
-  gradient, lse, delta, through_scores = others
-  through_scores = None if through_scores is None else first(through_scores)
-  return padded, readers, memory, first(gradient), last(lse), last(delta), through_scores
-
-
-def _pad_last(array, length, value=0):
-  """With zeros, or `value`, up to a length of the last axis."""
-  missing = length - array.shape[-1]
-  padding = [(0, 0)] * (array.ndim - 1) + [(0, missing)]
-  return jnp.pad(array, padding, constant_values=value)
