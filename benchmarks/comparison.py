@@ -6,6 +6,7 @@ import statistics
 EQUAL_WITHIN = 0.05
 NOT_EQUAL = ("htmtl_deep",)  # has the peers' token layers, and its segment levels beside them
 OURS = ("htmtl", "htmtl_deep")
+_STEADY = "steady_matmul_flops_per_second"
 _SHORTEST_IN_LINEARITY = 8192
 
 
@@ -37,6 +38,8 @@ def _merge(rows: list[dict]) -> dict:
   for name in ("peak_memory_bytes", "peak_memory_with_compilation_bytes", "other_programs_share"):
     known = [row[name] for row in timed if row.get(name) is not None]
     merged[name] = max(known) if known else None
+  rates = [row[_STEADY] for row in timed if row.get(_STEADY)]
+  merged[_STEADY] = statistics.median(rates) if rates else None
   return merged
 
 
@@ -54,6 +57,8 @@ def add_rates(rows: Sequence[dict], matmul_rate: float | None) -> None:
       row["flops_per_second"] = row["useful_flops"] / seconds
       if matmul_rate:
         row["share_of_matmul_rate"] = row["flops_per_second"] / matmul_rate
+      if steady := row.get(_STEADY):
+        row["share_of_steady_rate"] = row["flops_per_second"] / steady
 
 
 def make_ratios(rows: Sequence[dict]) -> list[dict]:
@@ -139,8 +144,8 @@ def render(rows: Sequence[dict], ratios: Sequence[dict], linearity: Sequence[dic
       f"{task}, {length:,} tokens",
       "",
       "| system | M parameters (no embeddings) | median s | min s | tokens/s | peak GiB | padding "
-      "| useful GFLOP | of matmul rate | x htmtl | x htmtl_deep |",
-      "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+      "| useful GFLOP | of matmul rate | of steady rate | x htmtl | x htmtl_deep |",
+      "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
       if (row["task"], row["length"]) == (task, length):
@@ -176,6 +181,7 @@ def _render_row(row: dict, times: dict) -> str:
     show("padding_share", ".1%"),
     show("useful_flops", ",.1f", 1e-9),
     show("share_of_matmul_rate", ".0%"),
+    show("share_of_steady_rate", ".0%"),
   ]
   for ours in OURS:
     ratio = times.get((row["task"], row["length"], row["system"], ours))

@@ -73,9 +73,13 @@ def fit_bucket(document: TokenizedDocument, layout: LayoutConfig, target_tokens:
 
 def prepare(request: Request) -> PreparedSystem:
   """Builds the model, its document and the compiled function; nothing has run yet."""
-  set_flags()
   config = make_config(request.system, request.size, request.dtype)
-  vocabulary = SIZES[request.size].vocabulary
+  return prepare_config(config, SIZES[request.size].vocabulary, request)
+
+
+def prepare_config(config, vocabulary: int, request: Request) -> PreparedSystem:
+  """`prepare` for any config; of the request's system only the levels that are trained count."""
+  set_flags()
   targets = [0, request.target_tokens, 0]
   if request.system == "htmtl_three":
     targets = [SENTENCE_TOKENS, request.target_tokens, DIGEST_TOKENS]

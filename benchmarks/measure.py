@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 
+from benchmarks import matmul
 from benchmarks.kernels import kernels_by_time
 from benchmarks.prepared_system import PreparedSystem, Request
 from htmtl_jax.errors import UserError
@@ -32,15 +33,18 @@ def measure(request: Request) -> dict:
   start = time.perf_counter()
   system.warm_up()
   first_seconds = time.perf_counter() - start
-  _reset_peak(system)
-  busy = _busy_seconds()
-  seconds = []
+  seconds, others, peaks, steady = [], [], [], []
   for _ in range(request.repeats):
+    if request.task == "train" and request.size != "tiny":
+      steady.append(matmul.steady_rate_of(system.facts["framework"].split()[0], request.dtype))
+    _reset_peak(system)
+    busy = _busy_seconds()
     start = time.perf_counter()
     shown = system.run()
     seconds.append(time.perf_counter() - start)
-  others = _others_share(busy, _busy_seconds(), sum(seconds))
-  peak, peak_with_start = _peak_bytes(system)
+    others.append(_others_share(busy, _busy_seconds(), seconds[-1]))
+    peaks.append(_peak_bytes(system))
+  peak, peak_with_start = (max(own) for own in zip(*peaks, strict=True))
   profile = {}
   if request.profile and system.trace is not None:
     system.trace(request.profile)
@@ -57,7 +61,8 @@ def measure(request: Request) -> dict:
     "peak_memory_with_compilation_bytes": peak_with_start,
     "flops": flops,
     "useful_flops": useful_flops,
-    "other_programs_share": others,
+    "other_programs_share": None if None in others else statistics.mean(others),
+    "steady_matmul_flops_per_second": statistics.median(steady) if steady else None,
     **profile,
   }
 
@@ -121,8 +126,6 @@ def answer(request: dict) -> dict:
   """`measure`, or the matmul rate; an exception becomes a row that says what it was."""
   try:
     if "matmul" in request:
-      from benchmarks import matmul
-
       return {
         "status": "ok",
         **matmul.rate_of(request["matmul"], request["dtype"], request["quick"]),
