@@ -1,10 +1,13 @@
 """Dropout: the right share, no pattern, the gradient of what was dropped."""
 
+from unittest import mock
+
 from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from htmtl_jax.models import dropout
 from htmtl_jax.models.dropout import Dropout, keep_mask, mix
 
 
@@ -33,6 +36,19 @@ class DropoutTest(parameterized.TestCase):
       np.asarray(keep_mask(jnp.asarray([7, k], jnp.uint32), (512, 512), 0.5)) - 0.5 for k in (0, 1)
     ]
     self.assertLess(abs((near[0] * near[1]).mean() * 4), bound)
+
+  def test_pages_of_large_arrays_are_independent(self):
+    key = jax.random.bits(jax.random.key(0), (2,), jnp.uint32)
+    whole = np.asarray(keep_mask(key, (8, 256, 256), 0.5))
+    with mock.patch.object(dropout, "_PAGE", 256 * 256):
+      paged = np.asarray(keep_mask(key, (8, 256, 256), 0.5))
+      one = np.asarray(keep_mask(key, (256, 256), 0.5))
+    np.testing.assert_array_equal(one, whole[0])  # nothing changes for what fits
+    bound = 4 / 256  # four standard errors of a correlation over 256 x 256 pairs
+    for i in range(8):
+      self.assertLess(abs(paged[i].mean() - 0.5), bound / 2)
+      for j in range(i):
+        self.assertLess(abs(((paged[i] - 0.5) * (paged[j] - 0.5)).mean() * 4), bound, (i, j))
 
   def test_gradient_drops_the_same(self):
     x = jnp.ones((20, 30))

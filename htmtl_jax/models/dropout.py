@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-_MAX_ELEMENTS = 2**32  # indices are 32-bit words
+_PAGE = 2**32  # indices are 32-bit words
 
 
 class Dropout(nn.Module):
@@ -46,19 +46,30 @@ _drop.defvjp(
 def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
   """Booleans of `shape`, each True with probability 1 - rate.
 
+  An array of more than 2**32 elements, as a batch over many chips may have, is drawn in pages
+  along its first axes, each with a key of its own.
+
   Args:
     key: [2] uint32, random.
-    shape: at most 2**32 elements.
+    shape: of at most 2**32 pages.
     rate: in [0, 1).
   """
-  if math.prod(shape) > _MAX_ELEMENTS:
-    raise ValueError(f"dropout of {shape}: more than {_MAX_ELEMENTS} elements")
-  index = jnp.zeros(shape, jnp.uint32)
-  for axis in range(len(shape)):
-    stride = math.prod(shape[axis + 1 :])
-    index += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
-  word = mix(mix(index ^ key[0]) + key[1])
+  first = next(i for i in range(len(shape) + 1) if math.prod(shape[i:]) <= _PAGE)
+  index = _index(shape, range(first, len(shape)))
+  own = key[0]
+  if first:  # else as ever, so that masks of smaller arrays stay what they were
+    own = mix(own + mix(_index(shape, range(first)) ^ key[1]))
+  word = mix(mix(index ^ own) + key[1])
   return word >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
+def _index(shape: tuple[int, ...], axes: range) -> jax.Array:
+  """`shape` uint32: the place of each element along neighbouring axes, the last one fastest."""
+  index = jnp.zeros(shape, jnp.uint32)
+  for axis in axes:
+    stride = math.prod(shape[axis + 1 : axes.stop])
+    index += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
+  return index
 
 
 def mix(word: jax.Array) -> jax.Array:
