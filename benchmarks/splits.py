@@ -179,10 +179,13 @@ def render_page_of(record: dict) -> str:
       losses = np.array([np.mean(losses) for losses in result["validations"].values()])
       series.append(charts.Series(name, steps * result["step_seconds"], losses, style=style))
   title = "Held-out loss against time"
-  figure = charts.line_chart(
-    "splits", title, f"{title} of {len(series)} splits.", series,
-    Axis("seconds of training"), Axis("cross-entropy a token"), keep_legend=True,
-  )  # fmt: skip
+  groups = []
+  if series:
+    figure = charts.line_chart(
+      "splits", title, f"{title} of {len(series)} splits.", series,
+      Axis("seconds of training"), Axis("cross-entropy a token"), keep_legend=True,
+    )  # fmt: skip
+    groups = [{"id": "splits", "title": title, "text": "", "rows": [[figure]]}]
   return render_page(
     "run.html",
     "Splits",
@@ -190,7 +193,7 @@ def render_page_of(record: dict) -> str:
       "where": f"{record['date']}, papers of {LENGTH:,} tokens.",
       "facts": [],
       "warnings": [],
-      "groups": [{"id": "splits", "title": title, "text": "", "rows": [[figure]]}],
+      "groups": groups,
       "evaluations": [],
       "config": [],
       "changed": None,
@@ -215,18 +218,18 @@ def main() -> None:
   names = [name for name in SPLITS if args.only in name]
   try:
     if args.time:
-      _write(args.out, time_steps(names, args.prepared, args.rounds))
+      write(args.out, time_steps(names, args.prepared, args.rounds))
     elif not args.papers:
       raise UserError("--papers=FOLDER_OF_JSONL is needed for training; or --time")
     else:
       for name in names:
         train(name, args)
-      _write(args.out, {})
+      write(args.out, {})
   except UserError as error:
     raise SystemExit(f"error: {error}") from error
 
 
-def _write(out: pathlib.Path, timings: dict[str, dict]) -> None:
+def write(out: pathlib.Path, timings: dict[str, dict]) -> None:
   """Joins timings with those there are and with validations, prints and writes all."""
   path = out / "splits.json"
   before = json.loads(path.read_text(encoding="utf-8"))["splits"] if path.is_file() else {}

@@ -1,0 +1,66 @@
+"""The benchmark of splits: what it trains, and that its table says what was measured."""
+
+import json
+import pathlib
+import tempfile
+
+from absl.testing import absltest
+
+from benchmarks import splits
+from benchmarks.sizes import HTMTL_SPLITS
+from htmtl_jax.config import load_config
+from htmtl_jax.levels import LEVELS
+
+
+class SplitsTest(absltest.TestCase):
+  def config(self, name):
+    return load_config(splits.SPLITS[name][0], splits.overrides_of(name, 200, 3))
+
+  def test_the_first_is_what_is_shipped_and_one_is_flat(self):
+    names = list(splits.SPLITS)
+    shipped = self.config(names[0]).model
+    for key in ("token_layers", "paragraph_layers", "section_layers", "document_layers",
+                "top_down_layers", "top_down_mlps", "decoder_layers"):  # fmt: skip
+      self.assertEqual(shipped[key], HTMTL_SPLITS["small"][key], key)
+    flat = [name for name in names if self.config(name).model.token_attention == "blocks"]
+    self.assertEqual(flat, ["flat, 4 token"])
+
+  def test_all_differ_in_their_layers_and_in_nothing_else(self):
+    seen = set()
+    for name in splits.SPLITS:
+      config = self.config(name)
+      layers = [config.model[key] for key in sorted(config.model) if "layers" in key]
+      seen.add((config.model.token_attention, config.model.top_down_mlps, *layers))
+      self.assertEqual((config.model.width, config.model.num_heads), (128, 4), name)
+      self.assertEqual((config.train.num_steps, config.seed), (200, 3), name)
+      self.assertEqual(config.optimizer.to_dict(), self.config("2 token").optimizer.to_dict())
+      self.assertEqual(config.layout.to_dict(), self.config("2 token").layout.to_dict())
+    self.assertLen(seen, len(splits.SPLITS))
+
+  def test_the_table(self):
+    out = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    name = "2 token"
+    folder = splits.workdir_of(out, name)
+    folder.mkdir()
+    losses = dict(zip((f"eval/ce/{level}" for level in LEVELS), (5.0, 4.0, 4.5), strict=True))
+    rows = [
+      {"step": 20, "kind": "train", "train/loss": 1.0},
+      {"step": 50, "kind": "eval", **losses},
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    timing = {"step_seconds": 2.0, "non_embedding_parameters": 1_500_000}
+    with self.subTest("validations alone"):
+      splits.write(out, {})
+      self.assertIn("| 2 token |  |  | 50 |  | 5.000 | 4.000 | 4.500 | 4.500 |", self.table(out))
+    with self.subTest("and times, added later"):
+      splits.write(out, {name: timing})
+      row = "| 2 token | 1.50 | 2.00 | 50 | 100 | 5.000 | 4.000 | 4.500 | 4.500 |"
+      self.assertIn(row, self.table(out))
+      self.assertIn("2 token", (out / "splits.html").read_text())
+
+  def table(self, out):
+    return splits.render_table(json.loads((out / "splits.json").read_text())["splits"])
+
+
+if __name__ == "__main__":
+  absltest.main()
