@@ -88,7 +88,9 @@ class PipelineTest(absltest.TestCase):
         self.assertEqual(part[0], bucket)  # the same shapes everywhere, or hosts would hang
         np.testing.assert_array_equal(part[1], indices)
       joined = jax.tree.map(lambda *x: np.concatenate(x), *(part[2] for part in of_hosts))
-      batch = jax.tree.map(lambda x: np.concatenate(np.split(x, 4)[::2] + np.split(x, 4)[1::2]), batch)
+      batch = jax.tree.map(
+        lambda x: np.concatenate(np.split(x, 4)[::2] + np.split(x, 4)[1::2]), batch
+      )
       jax.tree.map(np.testing.assert_array_equal, joined, batch)
     with self.assertRaisesRegex(ValueError, "cannot be cut into 3 parts"):
       self.take(1, multiple=4, parts=3)
