@@ -17,6 +17,7 @@ import math
 
 import flax.linen as nn
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -80,9 +81,12 @@ def make_mesh(config: MeshConfig, devices=None) -> Mesh:
       "change config.mesh so that the product fits"
     )
   # Auto, written out: the default axis type is Explicit, which linen's constraints reject.
-  return jax.make_mesh(
-    tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * len(sizes), devices=devices
-  )
+  axis_types = (AxisType.Auto,) * len(sizes)
+  try:
+    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=axis_types, devices=devices)
+  except NotImplementedError:  # two axes have to share one of the torus, as 2 x 2 of 4 on v6e:4x4
+    grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(grid, MESH_AXES, axis_types=axis_types)
 
 
 def batch_multiple(mesh: Mesh) -> int:
