@@ -192,8 +192,10 @@ class TwoProcessesTest(absltest.TestCase):
     params = []
     for path in (workdir, reference):
       with CheckpointStore(path / "checkpoints", read_only=True) as store:
-        params.append(store.restore_params(stopped + 3))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, 1e-4, 1e-6), *params)
+        leaves = jax.tree.leaves(store.restore_params(stopped + 3))
+        params.append(np.concatenate([leaf.ravel() for leaf in leaves]))
+    # Not one by one: Adam makes whole steps of gradients that are nothing but rounding.
+    self.assertLess(np.linalg.norm(params[0] - params[1]), 1e-3 * np.linalg.norm(params[1]))
 
     # Documents were divided; the results are those of one process, and written once.
     (of_two,) = (workdir / "evaluation").iterdir()
