@@ -9,6 +9,8 @@ collective operation of the devices it has some of others, of minutes, and they 
 """
 
 from collections.abc import Callable
+import contextlib
+import math
 import os
 import pickle
 import sys
@@ -27,7 +29,6 @@ from htmtl_jax.sharding import put_by_host, replicated
 T = TypeVar("T")
 
 _WAIT = "HTMTL_WAIT_HOURS"
-_WAIT_HOURS = 24
 _QUIET_SECONDS = 60  # so long nobody says that he waits
 
 
@@ -37,11 +38,11 @@ def meet() -> None:
   Says so in a line after a minute. SIGTERM is heard meanwhile.
 
   Raises:
-    UserError: the others did not come in that time.
+    UserError: the others did not come in that time, or it is no number above 0.
   """
   if jax.process_count() == 1:
     return
-  hours = float(os.environ.get(_WAIT, _WAIT_HOURS))
+  hours = _wait_hours()
   errors = []
 
   def wait():
@@ -67,6 +68,14 @@ def meet() -> None:
         f"set {_WAIT} to more hours"
       ) from errors[0]
     raise errors[0]
+
+
+def _wait_hours() -> float:
+  text = os.environ.get(_WAIT, "24")
+  with contextlib.suppress(ValueError):
+    if 0 < float(text) < math.inf:
+      return float(text)
+  raise UserError(f"{_WAIT}={text} must be a number of hours above 0")
 
 
 def is_first() -> bool:

@@ -284,6 +284,10 @@ class MeetTest(absltest.TestCase):
     with self.assertRaises(UserError):
       self.meet(wait)
     self.assertEqual(asked, [30 * 60_000, 24 * 60 * 60_000])
+    for hours in ("soon", "0", "inf"):
+      with mock.patch.dict("os.environ", HTMTL_WAIT_HOURS=hours):
+        with self.assertRaisesRegex(UserError, f"HTMTL_WAIT_HOURS={hours} must be a number"):
+          self.meet(wait)
 
   def test_another_error_stays_what_it_is(self):
     with self.assertRaisesRegex(RuntimeError, "UNAVAILABLE"):
