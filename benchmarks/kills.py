@@ -1,12 +1,12 @@
 """Kills a training run over and over, and checks that nothing is ever lost.
 
-    python benchmarks/kills.py --kills=30 [--seed=0] [--config=FILE] [--folder=DIR]
+    python benchmarks/kills.py --kills=30 [--seed=0] [--config=FILE] [--folder=DIR] [--patience=600]
 
 Each child trains the same workdir and ends by SIGKILL: every other one at a moment drawn from
 all of its life, start-up included, the others while a checkpoint is being written. A child that
-resumes must do so at a step no earlier than the last one that was said to be saved. In the end
-the run is finished, and compared with one that nobody disturbed: every logged number of every
-step, and the parameters, bit for bit.
+trains must go on at a step no earlier than the last one that was said to be saved, not from
+scratch, and must not hang. In the end the run is finished, and compared with one that nobody
+disturbed: every logged number of every step, and the parameters, bit for bit.
 """
 
 import argparse
@@ -25,7 +25,16 @@ _REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 _ENDLESS = 1_000_000  # steps
 _MORE_STEPS = 3  # that the last child trains
 _MAX_SAVES = 8  # a child that is killed in a save is killed in one of its first so many
-_PATIENCE = 300  # seconds until a child that says nothing of interest counts as hanging
+_PATIENCE = 600  # seconds until a child that saves nothing counts as hanging, its start included
+# Less to trace at each start; one program, which all children but the first find in the cache.
+_SETTINGS = (
+  "--config.model.decoder_layers=1",
+  "--config.train.accumulate=1",
+  "--config.train.evaluate_at_end=false",
+  "--config.train.evaluate_every=6",
+  "--config.train.checkpoint_every=2",
+  "--config.train.keep_latest=2",
+)
 
 
 @dataclasses.dataclass
@@ -34,7 +43,8 @@ class Child:
 
   Attributes:
     moment: when it was killed, for people.
-    resumed: the step that it went on from; None if it did not come that far.
+    resumed: the step that it said it goes on from, or None.
+    trained: whether it came so far that it would have said so.
     saved: the last step that it called saved, or None.
     in_save: whether a checkpoint was half written when it ended.
     seconds: that it lived.
@@ -43,6 +53,7 @@ class Child:
 
   moment: str
   resumed: int | None
+  trained: bool
   saved: int | None
   in_save: bool
   seconds: float
@@ -52,31 +63,42 @@ class Child:
 class Run:
   """One workdir, and children that train it."""
 
-  def __init__(self, workdir: pathlib.Path, config: str, cache: pathlib.Path):
-    self.workdir, self._config, self._cache = workdir, config, cache
+  def __init__(
+    self, workdir: pathlib.Path, config: str, cache: pathlib.Path, patience: float = _PATIENCE
+  ):
+    self.workdir, self._config, self._cache, self._patience = workdir, config, cache, patience
     self._checkpoints = workdir / "checkpoints"
 
   def start(self, num_steps: int, log: pathlib.Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "htmtl_jax.main", "--mode=train"]
+    command = [sys.executable, "-m", "htmtl_jax.main", "--mode=train", *_SETTINGS]
     command += [f"--config={self._config}", f"--workdir={self.workdir}"]
-    command += [f"--config.train.num_steps={num_steps}", "--config.train.evaluate_at_end=false"]
-    command += ["--config.train.checkpoint_every=2", "--config.train.keep_latest=2"]
-    command += [f"--compilation_cache={self._cache}"]
+    command += [f"--config.train.num_steps={num_steps}"]
+    environment = {
+      **os.environ,
+      "JAX_COMPILATION_CACHE_DIR": str(self._cache),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     with open(log, "w") as file:
-      return subprocess.Popen(command, stdout=file, stderr=file, cwd=_REPOSITORY)
+      return subprocess.Popen(command, stdout=file, stderr=file, cwd=_REPOSITORY, env=environment)
 
   def half_written(self) -> list[str]:
     """Names of checkpoints that are being written, or were when a child was killed."""
-    if not self._checkpoints.is_dir():
-      return []
-    return [name for name in os.listdir(self._checkpoints) if "tmp" in name]
+    return [name for name in self._listed() if "tmp" in name]
+
+  def _listed(self) -> list[str]:
+    return os.listdir(self._checkpoints) if self._checkpoints.is_dir() else []
 
   def kill_one(self, choose: random.Random, in_save: bool, until_saving: float) -> Child:
-    """Starts a child and kills it."""
+    """Starts a child and kills it.
+
+    Raises:
+      SystemExit: it ended by itself, met an error, or hangs.
+    """
     log = self.workdir.with_suffix(".log")
     left = set(self.half_written())  # of the child before, until this one clears it away
     started = time.monotonic()
     process = self.start(_ENDLESS, log)
+    patience = _Clock(self._patience)
     wanted, seen, first = choose.randrange(_MAX_SAVES), set(), None
     end = choose.uniform(0, 1.5 * until_saving)
     linger = choose.choice((0, choose.uniform(0, 0.05), choose.uniform(0, 0.3)))
@@ -92,9 +114,9 @@ class Run:
       if in_save and new and len(seen) > wanted:
         time.sleep(linger)
         break
-      if elapsed > _PATIENCE + until_saving:
-        break
-      time.sleep(0.001)
+      if patience.is_over(len(seen)):
+        _give_up(process, log, self._patience)
+      time.sleep(0.003)
     else:
       raise SystemExit(f"a child ended by itself with {process.returncode}:\n{log.read_text()}")
     process.send_signal(signal.SIGKILL)
@@ -107,6 +129,7 @@ class Run:
     return Child(
       "in a save" if in_save else "anywhere",
       int(resumed[1]) if resumed else None,
+      bool(resumed or saved or "compiled the step" in text),
       int(saved[-1]) if saved else None,
       bool(set(self.half_written()) - left),
       time.monotonic() - started,
@@ -114,12 +137,39 @@ class Run:
     )
 
   def finish(self, num_steps: int) -> str:
-    """Trains to the end; returns what it said."""
+    """Trains to the end; returns what it said.
+
+    Raises:
+      SystemExit: it ended in an error, or hangs.
+    """
     log = self.workdir.with_suffix(".log")
-    status = self.start(num_steps, log).wait()
+    process = self.start(num_steps, log)
+    patience = _Clock(self._patience)
+    while (status := process.poll()) is None:
+      if patience.is_over(self._listed()):
+        _give_up(process, log, self._patience)
+      time.sleep(0.05)
     if status:
       raise SystemExit(f"the run is unusable, it ends in {status}:\n{log.read_text()}")
     return log.read_text()
+
+
+class _Clock:
+  """Tells whether nothing has changed for so many seconds."""
+
+  def __init__(self, patience: float):
+    self._patience, self._last, self._since = patience, None, time.monotonic()
+
+  def is_over(self, seen) -> bool:
+    if seen != self._last:
+      self._last, self._since = seen, time.monotonic()
+    return time.monotonic() - self._since > self._patience
+
+
+def _give_up(process: subprocess.Popen, log: pathlib.Path, patience: float) -> None:
+  process.kill()
+  process.wait()
+  raise SystemExit(f"a child hangs, it saved nothing for {patience:g} s:\n{log.read_text()}")
 
 
 def compare(first: pathlib.Path, second: pathlib.Path, step: int) -> None:
@@ -145,7 +195,9 @@ def compare(first: pathlib.Path, second: pathlib.Path, step: int) -> None:
   jax.tree.map(np.testing.assert_array_equal, *params)
 
 
-def run(kills: int, seed: int, config: str, folder: pathlib.Path) -> list[Child]:
+def run(
+  kills: int, seed: int, config: str, folder: pathlib.Path, patience: float = _PATIENCE
+) -> list[Child]:
   """Kills, checks, finishes, compares; returns what came of each child.
 
   Raises:
@@ -153,19 +205,20 @@ def run(kills: int, seed: int, config: str, folder: pathlib.Path) -> list[Child]
   """
   choose = random.Random(seed)
   cache = folder / "compilations"
-  killed = Run(folder / "killed", config, cache)
+  killed = Run(folder / "killed", config, cache, patience)
   children: list[Child] = []
   promised, until_saving = 0, 60.0
 
   def check(resumed: int | None) -> None:
     if (resumed or 0) < promised:
-      raise SystemExit(f"step {promised} was called saved, but the run resumed at {resumed}")
+      how = "started from scratch" if resumed is None else f"resumed at {resumed}"
+      raise SystemExit(f"step {promised} was called saved, but the run {how}")
 
   for number in range(kills):
     # The first is killed in a save: from it is known how long a start takes.
     child = killed.kill_one(choose, number % 2 == 0, until_saving)
     children.append(child)
-    if child.resumed is not None:
+    if child.trained:
       check(child.resumed)
     if child.until_saving is not None and number > 0:
       until_saving = child.until_saving
@@ -181,7 +234,7 @@ def run(kills: int, seed: int, config: str, folder: pathlib.Path) -> list[Child]
   said = killed.finish(end)
   resumed = re.search(r"resuming at step (\d+)\n", said)
   check(int(resumed[1]) if resumed else None)
-  undisturbed = Run(folder / "undisturbed", config, cache)
+  undisturbed = Run(folder / "undisturbed", config, cache, patience)
   undisturbed.finish(end)
   compare(killed.workdir, undisturbed.workdir, end)
   print(
@@ -197,10 +250,13 @@ def main() -> None:
   parser.add_argument("--kills", type=int, default=30)
   parser.add_argument("--seed", type=int, default=0, help="of the moments")
   parser.add_argument("--config", default=str(_REPOSITORY / "tests" / "tiny_config.py"))
+  parser.add_argument(
+    "--patience", type=float, default=_PATIENCE, help="seconds without a save, for a child to hang"
+  )
   parser.add_argument("--folder", help="where to train (default: a temporary folder)")
   arguments = parser.parse_args()
   with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-    run(arguments.kills, arguments.seed, arguments.config, pathlib.Path(folder))
+    run(arguments.kills, arguments.seed, arguments.config, pathlib.Path(folder), arguments.patience)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ class CheckpointStore:
     # Orbax's own tracking of the best is not used: `best_step` of a manager with
     # a preservation policy is the latest step, and metrics do not survive a restart.
     policy = _KeepLatestAndBest(keep_latest, keep_best, self._metrics)
+    hosts.meet()  # Orbax waits for all here, in an operation of the devices
     with _quiet():  # Orbax warns that read-only is read-only
       self._manager = ocp.CheckpointManager(
         self._directory,
@@ -76,10 +77,9 @@ class CheckpointStore:
           preservation_policy=policy,
         ),
       )
-    for step in self.steps():
-      metric = self._read_metric(step)
-      if metric is not None:
-        self._metrics[step] = metric
+    # What is kept and what is best, all have to see in the same way.
+    metrics = hosts.gather({step: self._read_metric(step) for step in self.steps()})[0]
+    self._metrics.update({step: metric for step, metric in metrics.items() if metric is not None})
 
   def __enter__(self) -> "CheckpointStore":
     return self
@@ -217,13 +217,13 @@ class CheckpointStore:
     """
     self.resolve(step)
     self._check_fits(step, abstract_state)
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        **{_STATE: ocp.args.StandardRestore(abstract_state), _POSITION: ocp.args.JsonRestore()}
-      ),
-    )
-    return restored[_STATE], restored[_POSITION]["position"]
+    position = self._read_position(step)["position"]
+    # By the handler: the manager would wait for all in the end, also for one that has met damage.
+    with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
+      state = handler.restore(
+        self._path(step) / _STATE, args=ocp.args.StandardRestore(abstract_state)
+      )
+    return state, position
 
   def restore_latest(self, abstract_state: Any) -> tuple[int, Any, dict[str, Any]] | None:
     """Reads the newest checkpoint that can be read.
@@ -240,14 +240,15 @@ class CheckpointStore:
     """
     unreadable: dict[int, str] = {}
     for step in reversed(self.steps()):
-      damage = None
+      state, damage, refusal = None, None, None
       try:
         state, position = self.restore(step, abstract_state)
-      except UserError:
-        raise
+      except UserError as error:
+        refusal = error
       except Exception as error:  # Orbax and TensorStore raise many kinds
         damage = _one_line(error)
-      # Of several hosts, one may have met the damage that the others need not read.
+      # Of several processes, one may have met the damage that the others need not read.
+      hosts.stop_together(refusal)
       damage = next((text for text in hosts.gather(damage) if text is not None), None)
       if damage is not None:
         unreadable[step] = damage
@@ -276,20 +277,23 @@ class CheckpointStore:
     self.resolve(step)
     self.wait()
     path = self._path(step) / _STATE
+    refusal = None
     try:
       params = {"params": self._read_metadata(step)["params"]}
       as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), params)
-      with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore(
+      with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+        restored = handler.restore(
           path,
           args=ocp.args.PyTreeRestore(item=params, restore_args=as_numpy, partial_restore=True),
         )
     except Exception as error:
-      raise UserError(
+      refusal = UserError(
         f"the checkpoint at step {step} in {self._directory} cannot be read "
         f"({_one_line(error)}); choose another with --checkpoint, there are "
         f"steps {', '.join(map(str, self.steps()))}"
-      ) from error
+      )
+      refusal.__cause__ = error
+    hosts.stop_together(refusal)
     return restored["params"]
 
   # ------------------------------------------------------------------- details
@@ -336,12 +340,13 @@ class CheckpointStore:
           "now; use the config of that run, or a new --workdir"
         )
 
+  def _read_position(self, step: int) -> dict[str, Any]:
+    """What `save` wrote beside the state: {"position", "metric"}."""
+    return ocp.JsonCheckpointHandler().restore(self._path(step) / _POSITION)
+
   def _read_metric(self, step: int) -> float | None:
     try:
-      restored = self._manager.restore(
-        step, args=ocp.args.Composite(**{_POSITION: ocp.args.JsonRestore()})
-      )
-      return restored[_POSITION]["metric"]
+      return self._read_position(step)["metric"]
     except Exception as error:
       # Not fatal: the checkpoint may not be asked for, and `restore` says more.
       logging.warning(

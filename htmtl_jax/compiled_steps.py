@@ -57,6 +57,7 @@ class CompiledSteps:
       if bucket not in self._started:
         self.start(bucket, batch)
       self._steps[bucket], seconds = self._started.pop(bucket).result()
+      hosts.meet()  # another process may have found its program in the cache, or not
     result = self._steps[bucket](state, batch)
     if new:
       self.flops[bucket] = self._count_flops(bucket, batch)  # while the device is at work

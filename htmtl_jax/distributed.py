@@ -107,7 +107,7 @@ def detect(
 def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
   """Inside, JAX's devices are those of all hosts, if there are several.
 
-  Leaving it in peace waits for the others, up to five minutes; after an error, see `leave`.
+  Leaving it in peace waits for the others, see `hosts.meet`; after an error, see `leave`.
 
   Raises:
     UserError: see `detect`; or the others were not met.
@@ -119,8 +119,11 @@ def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
   _start(cluster)
   import jax
 
+  from htmtl_jax import hosts
+
   try:
     yield
+    hosts.meet()  # the first may be writing still
   except Exception as error:
     if isinstance(error, UserError) or getattr(error, "errno", None) in (*DISK_ERRORS, errno.EPIPE):
       raise  # `main` has a line for it, and leaves

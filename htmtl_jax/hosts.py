@@ -2,13 +2,23 @@
 
 All of these are collective: every process calls them in the same order. `distributed.py`
 brings the processes together.
+
+Where one may be late by more than a moment, since the first prepares, scores or writes alone,
+the others wait in `meet`: in JAX's coordination service, where waiting has no limit but ours. In a
+collective operation of the devices it has some of others, of minutes, and they end the run.
 """
 
 from collections.abc import Callable
+import contextlib
+import math
+import os
 import pickle
+import sys
+import threading
 from typing import Any, TypeVar
 
 import jax
+from jax._src import distributed  # the service has no public interface; Orbax takes this one, too
 from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +27,55 @@ from htmtl_jax.errors import UserError
 from htmtl_jax.sharding import put_by_host, replicated
 
 T = TypeVar("T")
+
+_WAIT = "HTMTL_WAIT_HOURS"
+_QUIET_SECONDS = 60  # so long nobody says that he waits
+
+
+def meet() -> None:
+  """Waits until all processes are here, for up to HTMTL_WAIT_HOURS (24).
+
+  Says so in a line after a minute. SIGTERM is heard meanwhile.
+
+  Raises:
+    UserError: the others did not come in that time, or it is no number above 0.
+  """
+  if jax.process_count() == 1:
+    return
+  hours = _wait_hours()
+  errors = []
+
+  def wait():
+    try:
+      distributed.global_state.client.wait_at_barrier("htmtl_jax", int(hours * 3_600_000))
+    except Exception as error:
+      errors.append(error)
+
+  waiting = threading.Thread(target=wait, daemon=True)  # in C++, a signal would have to wait
+  waiting.start()
+  waiting.join(_QUIET_SECONDS)
+  if waiting.is_alive():
+    print(
+      f"htmtl_jax: process {jax.process_index()} waits for the others, for up to {hours:g} h ({_WAIT})",
+      file=sys.stderr,
+      flush=True,
+    )
+    waiting.join()
+  if errors:
+    if "DEADLINE_EXCEEDED" in str(errors[0]):
+      raise UserError(
+        f"process {jax.process_index()} has waited {hours:g} h for the others; see what they do, or "
+        f"set {_WAIT} to more hours"
+      ) from errors[0]
+    raise errors[0]
+
+
+def _wait_hours() -> float:
+  text = os.environ.get(_WAIT, "24")
+  with contextlib.suppress(ValueError):
+    if 0 < float(text) < math.inf:
+      return float(text)
+  raise UserError(f"{_WAIT}={text} must be a number of hours above 0")
 
 
 def is_first() -> bool:
@@ -32,6 +91,7 @@ def gather(value: T) -> list[T]:
   """
   if jax.process_count() == 1:
     return [value]
+  meet()
   content = np.frombuffer(pickle.dumps(value), np.uint8)
   sizes = multihost_utils.process_allgather(np.array([len(content)], np.int32))[:, 0]
   padded = np.zeros(1 << (int(sizes.max()) - 1).bit_length(), np.uint8)  # few sizes to compile
@@ -67,11 +127,16 @@ def first_then_others(function: Callable[[], T]) -> T:
         result = function()
       except Exception as own:
         error = own
-    _stop_together(error)
+    stop_together(error)
   return result
 
 
-def _stop_together(error: Exception | None) -> None:
+def stop_together(error: Exception | None) -> None:
+  """Raises at every process what one has met, each gives its own error or None.
+
+  Raises:
+    UserError: if that is what was met; other exceptions are a RuntimeError where they are not one's own.
+  """
   said = gather(None if error is None else (isinstance(error, UserError), str(error)))
   if error is not None:
     raise error

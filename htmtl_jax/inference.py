@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import numpy as np
 
+from htmtl_jax import hosts
 from htmtl_jax.data.packing import (
   PieceIndex,
   blank_document,
@@ -187,7 +188,8 @@ class Inference:
       *(_targets_by_sentence(own or nothing, self.experiment) for own in written), strict=True
     )
     num_units = 16
-    while num_units < max(map(sum, counts)):
+    most = max(hosts.gather(max(map(sum, counts))))  # one program for all hosts
+    while num_units < most:
       num_units *= 2  # few sizes, few compilations
     explained = batch.replace(targets=jax.tree.map(lambda *rows: np.stack(rows), *targets))
     levels, scores = self._own(

@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 
+from htmtl_jax import hosts
 from htmtl_jax.data.pipeline import PackedSplit
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.documents.document import Document
@@ -94,6 +95,7 @@ def read_documents(
   config = run.experiment.config
   packed = PackedSplit(tokenized, run.experiment.buckets, config.evaluate.batch_token_rows)
   readings: list = [None] * len(tokenized)
+  hosts.meet()  # the first may be scoring what was read before
   with Progress(len(tokenized), "decode", unit="document") as progress:
     part = host_part(run.experiment.mesh)
     for _, indices, batch, pieces in packed.evaluation_batches(run.experiment.multiple, *part):

@@ -17,9 +17,11 @@ import math
 
 import flax.linen as nn
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from htmtl_jax.data.batches import take_parts
 from htmtl_jax.errors import UserError
 from htmtl_jax.layout import Batch, Bucket
 
@@ -79,9 +81,12 @@ def make_mesh(config: MeshConfig, devices=None) -> Mesh:
       "change config.mesh so that the product fits"
     )
   # Auto, written out: the default axis type is Explicit, which linen's constraints reject.
-  return jax.make_mesh(
-    tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * len(sizes), devices=devices
-  )
+  axis_types = (AxisType.Auto,) * len(sizes)
+  try:
+    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=axis_types, devices=devices)
+  except NotImplementedError:  # two axes have to share one of the torus, as 2 x 2 of 4 on v6e:4x4
+    grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(grid, MESH_AXES, axis_types=axis_types)
 
 
 def batch_multiple(mesh: Mesh) -> int:
@@ -143,31 +148,23 @@ def state_shardings(mesh: Mesh, boxed_state):
   return shardings
 
 
-def host_part(mesh: Mesh) -> tuple[int, int]:
-  """Which part of a batch's documents this process packs: (part, parts), parts of equal size.
+def host_part(mesh: Mesh) -> tuple[tuple[int, ...], int]:
+  """Which parts of a batch's documents this process packs: (own, parts), parts of equal size.
 
-  Hosts whose devices share documents (by `tensor` or `sequence`) have the same part.
-
-  Raises:
-    UserError: if this host's devices hold documents that do not lie together.
+  A part is what one place along `data` and `fsdp` holds. Those of a host need not lie together:
+  on a TPU slice a host's chips are a square of the torus. Hosts whose devices share documents (by
+  `tensor` or `sequence`) have the same parts, and each device takes its slice of them.
   """
-  groups = batch_multiple(mesh)
+  parts = batch_multiple(mesh)
   documents = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-  places = documents.addressable_devices_indices_map((groups,)).values()
-  own = sorted({place[0].indices(groups)[0] for place in places})
-  if own != list(range(own[0], own[0] + len(own))) or groups % len(own) or own[0] % len(own):
-    raise UserError(
-      f"config.mesh: the devices of process {jax.process_index()} hold documents {own} of every "
-      f"{groups}, which do not lie together; let data * fsdp be a multiple of the number of hosts, "
-      "or divide it"
-    )
-  return own[0] // len(own), groups // len(own)
+  places = documents.addressable_devices_indices_map((parts,)).values()
+  return tuple(sorted({place[0].indices(parts)[0] for place in places})), parts
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:
   """Moves a batch of NumPy arrays to the devices, each to its own slice.
 
-  With several hosts each gives its own documents, the part that `host_part` names.
+  With several hosts each gives its own documents, the parts that `host_part` names.
   """
   return jax.tree.map(
     lambda array, sharding: _put_part(array, sharding, mesh), batch, batch_shardings(mesh, batch)
@@ -181,8 +178,7 @@ def put_documents(array: np.ndarray, mesh: Mesh) -> jax.Array:
 
 def take_part(array: np.ndarray, mesh: Mesh, axis: int = 0) -> np.ndarray:
   """This host's documents of an array that has all of a batch along `axis`."""
-  part, parts = host_part(mesh)
-  return np.split(array, parts, axis)[part]
+  return take_parts(array, *host_part(mesh), axis)
 
 
 def put_by_host(mesh: Mesh, value: int) -> jax.Array:
@@ -203,12 +199,13 @@ def put_whole(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
 def _put_part(array, sharding: NamedSharding, mesh: Mesh) -> jax.Array:
   if jax.process_count() == 1:
     return jax.device_put(array, sharding)
-  part, parts = host_part(mesh)
-  first, shape = part * len(array), (parts * len(array), *array.shape[1:])
+  own, parts = host_part(mesh)
+  size = len(array) // len(own)
+  shape = (parts * size, *array.shape[1:])
 
   def slice_of(index):
-    start, stop, _ = index[0].indices(shape[0])
-    return array[(slice(start - first, stop - first), *index[1:])]
+    start = own.index(index[0].indices(shape[0])[0] // size) * size  # a device has one part
+    return array[(slice(start, start + size), *index[1:])]
 
   return jax.make_array_from_callback(shape, sharding, slice_of)
 

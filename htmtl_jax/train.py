@@ -132,13 +132,13 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
     if restored:
       progress.say(f"resuming at step {step}")
     steps = CompiledSteps(experiment, shardings, abstract_state, progress)
-    part, num_parts = host_part(experiment.mesh)
+    own, parts = host_part(experiment.mesh)
     batches = train_split.training_batches(
       config.seed,
       start=step,
       multiple=experiment.training_multiple,
-      host=part,
-      num_hosts=num_parts,
+      own=own,
+      parts=parts,
       workers=config.data.workers,
     )
     first = []
@@ -148,7 +148,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
     if state is None:
       state = init_state()  # while the step compiles
     schedule = make_schedule(experiment.optimizer_config)
-    window = _Window(num_parts)
+    window = _Window(len(own) / parts)
     losses = _LossWatch(train_split, store)
     stop = hosts.AgreedStop(experiment.mesh)
 
@@ -286,8 +286,9 @@ class _LossWatch:
 class _Window:
   """Speed since the last report; every report starts a new window."""
 
-  def __init__(self, num_parts: int):
-    self._num_parts = num_parts
+  def __init__(self, share: float):
+    """With the share of every batch's documents that this process packs."""
+    self._packed = share
     devices = jax.devices()
     peak = peak_flops(devices[0])
     self._peak = peak * len(devices) if peak else None
@@ -312,9 +313,9 @@ class _Window:
     """Real source tokens a second (all devices), share of slots real, MFU and memory if known."""
     seconds = max(time.monotonic() - self._start, 1e-9)
     steps = max(self._steps, 1)
-    # Hosts that share documents have counted them twice.
-    tokens, shares = zip(*hosts.gather((self._tokens, self._share)), strict=True)
-    tokens = sum(tokens) * self._num_parts / len(tokens)
+    said = hosts.gather((self._tokens, self._share, self._packed))
+    tokens, shares, packed = zip(*said, strict=True)
+    tokens = sum(tokens) / sum(packed)  # hosts that share documents have counted them twice
     values = {
       "speed/steps_per_second": self._steps / seconds,
       "speed/tokens_per_second": tokens / seconds,

@@ -47,7 +47,8 @@ if [[ "$DRY_RUN" == 1 ]]; then
   echo "# until it is ACTIVE:"
   print_command "${describe[@]}"
   print_command "${train[@]}"
-  echo "# where it was interrupted, train again; where the slice was taken away, first:"
+  echo "# where it was interrupted, train again, until it fails three times in a row without having"
+  echo "# saved a step or run for hours; where the slice was taken away, first:"
   print_command "${delete[@]}"
   print_command "${create[@]}"
   if [[ "$keep" != 1 ]]; then
@@ -56,6 +57,29 @@ if [[ "$DRY_RUN" == 1 ]]; then
   fi
   exit 0
 fi
+
+# Trains, passes on what is said, and sets `status` and `advanced`: whether a later step was saved
+# than ever before here, or at least hours went by.
+newest=0 long_seconds=10800
+said_saved="$(mktemp)"
+trap 'rm -f "$said_saved"' EXIT
+train_once() {
+  local line started="$SECONDS" saved
+  status=0
+  "${train[@]}" 2>&1 | while IFS= read -r line || [[ -n "$line" ]]; do
+    printf '%s\n' "$line"
+    if [[ "$line" =~ saved\ step\ ([0-9]+) ]]; then
+      echo "${BASH_REMATCH[1]}" > "$said_saved"
+    fi
+  done || status="${PIPESTATUS[0]}"
+  advanced=0
+  saved="$(cat "$said_saved")"
+  if [[ "${saved:-0}" -gt "$newest" ]]; then
+    newest="$saved" advanced=1
+  elif [[ $((SECONDS - started)) -ge "$long_seconds" ]]; then
+    advanced=1
+  fi
+}
 
 failures=0
 while true; do
@@ -69,15 +93,16 @@ while true; do
   case "$state" in
     NONE) "${create[@]}" ;;
     ACTIVE)
-      status=0
-      "${train[@]}" || status=$?
+      train_once
       if [[ "$status" == 0 ]]; then
         break
       elif [[ "$status" == 2 ]]; then
         fail "wrong input, see above; the slice $name is still there"
       elif [[ "$status" != 75 && "$("${describe[@]}" 2>/dev/null || true)" == ACTIVE ]]; then
+        [[ "$advanced" == 0 ]] || failures=0
         failures=$((failures + 1))
-        [[ "$failures" -lt 3 ]] || fail "training failed three times on a slice that is there"
+        [[ "$failures" -lt 3 ]] \
+          || fail "training failed three times in a row, without progress, on a slice that is there"
       else
         failures=0
       fi

@@ -82,15 +82,18 @@ class PipelineTest(absltest.TestCase):
 
   def test_hosts_share_each_batch(self):
     whole = self.take(6, multiple=4)
-    parts = [self.take(6, multiple=4, host=h, num_hosts=2) for h in range(2)]
+    parts = [self.take(6, multiple=4, own=own, parts=4) for own in ((0, 2), (1, 3))]
     for (bucket, indices, batch), *of_hosts in zip(whole, *parts):
       for part in of_hosts:
         self.assertEqual(part[0], bucket)  # the same shapes everywhere, or hosts would hang
         np.testing.assert_array_equal(part[1], indices)
       joined = jax.tree.map(lambda *x: np.concatenate(x), *(part[2] for part in of_hosts))
+      batch = jax.tree.map(
+        lambda x: np.concatenate(np.split(x, 4)[::2] + np.split(x, 4)[1::2]), batch
+      )
       jax.tree.map(np.testing.assert_array_equal, joined, batch)
-    with self.assertRaisesRegex(ValueError, "3 hosts cannot share"):
-      self.take(1, multiple=4, num_hosts=3)
+    with self.assertRaisesRegex(ValueError, "cannot be cut into 3 parts"):
+      self.take(1, multiple=4, parts=3)
 
   def test_evaluation_sees_every_document_once_and_finds_its_way_back(self):
     seen = []

@@ -251,7 +251,12 @@ class LoopsTest(absltest.TestCase):
     self.assertEqual((process.returncode, said), (75, "saved\n"))
 
   def play_tpu(self, states, ends):
-    """Runs tpu_train.sh: states of the slice as asked for, ends of training; what was done."""
+    """Runs tpu_train.sh: (exit status, what was done, standard error).
+
+    Args:
+      states: of the slice, as asked for.
+      ends: of each training, its exit status and the steps that it says it has saved.
+    """
     self.play("states", *states)
     self.play("ends", *ends)
     log = shlex.quote(str(self.tools / "log"))
@@ -264,7 +269,10 @@ class LoopsTest(absltest.TestCase):
     )
     self.tool("project/launch/tpu_create.sh", f"echo create >> {log}")
     self.tool(
-      "project/launch/tpu_run.sh", f'{self.next_line("ends")} echo train >> {log}; exit "$line"'
+      "project/launch/tpu_run.sh",
+      f'{self.next_line("ends")} echo train >> {log}\n'
+      'for word in ${line#* }; do [[ "$line" != *" "* ]] || echo "saved step $word" >&2; done\n'
+      'exit "${line%% *}"',
     )
     (self.tools / "log").write_text("")
     done = self.run_project("tpu_train.sh", "--name=n", "--zone=z", "--", "--mode=train")
@@ -290,7 +298,14 @@ class LoopsTest(absltest.TestCase):
     self.assertIn("wrong input", err)
     status, did, err = self.play_tpu(["ACTIVE"] * 6, ["1", "1", "1"])
     self.assertEqual((status, did), (2, "train train train"))
-    self.assertIn("failed three times", err)
+    self.assertIn("failed three times in a row", err)
+    # With each failure a little further: that may go on. Without progress it is over.
+    ends = ["1 2 4", "1 6", "1 8", "1", "1 8", "1"]
+    status, did, err = self.play_tpu(["ACTIVE"] * 20, [*ends[:4], "0"])
+    self.assertEqual((status, did), (0, "train train train train train delete"))
+    status, did, err = self.play_tpu(["ACTIVE"] * 20, [*ends, "0"])
+    self.assertEqual((status, did), (2, "train train train train train"))
+    self.assertIn("failed three times in a row", err)
     status, did, err = self.play_tpu(["DENIED"], [])
     self.assertEqual((status, did), (2, ""))
     self.assertIn("PERMISSION_DENIED", err)

@@ -4,6 +4,8 @@ python -m pytest -q tests/several_processes_test.py
 for i in $(seq 20); do python -m pytest -q tests/several_processes_test.py || break; done
 """
 
+import contextlib
+import io
 import json
 import pathlib
 import signal
@@ -12,27 +14,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
-from htmtl_jax import distributed
+from htmtl_jax import distributed, hosts, main, startup
 from htmtl_jax.checkpoint import CheckpointStore
 from htmtl_jax.errors import UserError
 from htmtl_jax.metrics import read_metrics
-from tests import tiny_config
+from htmtl_jax.sharding import make_mesh
+from tests import several_processes_program, tiny_config
 from tests.conftest import fast_compilation
 
 TIMEOUT = 900  # seconds, for each child process on a busy machine
-SETTINGS = (  # little to compile: process 1 finds nothing in the cache on a CPU
+MAIN = "htmtl_jax.main"
+SETTINGS = (  # little to compile
   f"--config={tiny_config.PATH}",
   "--config.train.accumulate=1",
-  "--config.model.decoder_layers=1",
+  "--config.train.evaluate_every=100000",
   "--config.train.evaluate_at_end=false",
+  "--config.model.decoder_layers=1",
+  "--config.data.num_validation=2",
   "--config.decode.beam_size=1",
+  "--config.decode.max_tokens=(6,8,10)",
   "--config.evaluate.reports=0",
+  "--config.evaluate.batch_token_rows=16",  # two documents a batch: one for each process
 )
+SEQUENCE = ("--config.mesh.data=1", "--config.mesh.sequence=2")
+FSDP = ("--config.mesh.data=1", "--config.mesh.fsdp=2")
 
 
 def free_port() -> int:
@@ -41,26 +52,34 @@ def free_port() -> int:
     return listener.getsockname()[1]
 
 
-class Processes:
-  """One command line run by `count` processes together, with two devices in all."""
+def xla_flags(devices: int) -> str:
+  """Compiles what this process would: only equal programs compute equal bits."""
+  flags = f"--xla_force_host_platform_device_count={devices} {fast_compilation()}"
+  with mock.patch.dict("os.environ", XLA_FLAGS=""):
+    startup.prepare_jax("")
+    added = startup.os.environ["XLA_FLAGS"]
+  return f"{flags} {added.split('=')[0]}=" if added else flags
 
-  def __init__(self, folder: pathlib.Path, name: str, count: int, *flags: str):
+
+class Processes:
+  """Two processes that run one module together."""
+
+  def __init__(self, folder: pathlib.Path, name: str, module: str, *flags: str, devices: int = 1):
     environment = {
       **tiny_config.environment(),
       "JAX_PLATFORMS": "cpu",
       "HTMTL_HEARTBEAT_SECONDS": str(TIMEOUT),  # a test machine may stand still for minutes
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={2 // count} {fast_compilation()}",
+      "XLA_FLAGS": xla_flags(devices),
       "JAX_COMPILATION_CACHE_DIR": str(folder / "compilations"),
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    together = [f"--coordinator=localhost:{free_port()}", f"--num_processes={count}"]
+    together = [f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
     self._logs, self.processes = [], []
-    for index in range(count):
+    for index in range(2):
       self._logs.append(open(folder / f"{name}{index}.log", "w+"))
-      own = [*together, f"--process_id={index}"] if count > 1 else []
       self.processes.append(
         subprocess.Popen(
-          [sys.executable, "-m", "htmtl_jax.main", *SETTINGS, *flags, *own],
+          [sys.executable, "-m", module, *flags, *together, f"--process_id={index}"],
           stdout=self._logs[-1],
           stderr=subprocess.STDOUT,
           cwd=tiny_config.REPOSITORY,
@@ -81,7 +100,7 @@ class Processes:
     return pathlib.Path(self._logs[index].name).read_text()
 
   def everything_said(self) -> str:
-    return "\n".join(self.said(i)[-3000:] for i in range(len(self._logs)))
+    return "\n".join(self.said(i)[-3000:] for i in range(2))
 
   def wait_for(self, text: str) -> None:
     deadline = time.monotonic() + TIMEOUT
@@ -96,75 +115,95 @@ class Processes:
     return [process.wait(TIMEOUT) for process in self.processes]
 
 
-def logged(workdir: pathlib.Path) -> dict[tuple[str, int], dict[str, float]]:
-  """What metrics.jsonl holds, by kind and step, without the numbers that a clock decides."""
+def run_alone(*flags: str) -> tuple[int, str]:
+  """One process with two devices, this one: (exit status, what it said)."""
+  said = io.StringIO()
+  two_devices = lambda config: make_mesh(config, jax.devices()[:2])
+  with (
+    tiny_config.setting(),
+    mock.patch("htmtl_jax.experiment.make_mesh", two_devices),
+    contextlib.redirect_stdout(said),
+    contextlib.redirect_stderr(said),
+  ):
+    return main.run([*SETTINGS, *flags]), said.getvalue()
+
+
+def logged(workdir: pathlib.Path, kind: str) -> dict[int, dict[str, float]]:
+  """What metrics.jsonl holds by step, without the numbers that a clock decides."""
   numbers = {}
-  for line in read_metrics(workdir):
-    key = (line["kind"], line["step"])
-    assert key not in numbers, f"{key} is logged twice"
-    numbers[key] = {k: v for k, v in line.items() if k.startswith(("train/", "eval/"))}
+  for line in read_metrics(workdir, kind=kind):
+    assert line["step"] not in numbers, f"step {line['step']} is logged twice"
+    numbers[line["step"]] = {k: v for k, v in line.items() if k.startswith(("train/", "eval/"))}
   return numbers
 
 
 class TwoProcessesTest(absltest.TestCase):
-  """One run: two processes, told to stop; one process goes on; two evaluate what it left."""
+  """One run, taken up by two processes, by one, and by two again, each on another mesh."""
 
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
 
-  def run_all(self, name, count, *flags):
-    with Processes(self.folder, name, count, *flags) as run:
-      statuses = run.wait()
-      self.assertEqual(statuses, [0] * count, run.everything_said())
-      return run.said()
-
-  def train(self, name, count, workdir, *flags):
-    return self.run_all(name, count, "--mode=train", f"--workdir={workdir}", *flags)
-
   def assert_same(self, found, expected):
     self.assertEqual(found.keys(), expected.keys())
-    for key, numbers in expected.items():
-      self.assertEqual(found[key].keys(), numbers.keys())
+    for step, numbers in expected.items():
+      self.assertEqual(found[step].keys(), numbers.keys())
       for name, value in numbers.items():
-        np.testing.assert_allclose(found[key][name], value, 1e-4, 1e-5, err_msg=f"{key} {name}")
+        np.testing.assert_allclose(found[step][name], value, 1e-4, 1e-5, err_msg=f"{step} {name}")
 
-  def test_two_processes_are_one_run(self):
-    # SIGTERM at process 1 alone stops both after the same step, saved.
+  def test_processes_may_change_and_the_run_stays_the_same(self):
     workdir, reference = self.folder / "run", self.folder / "reference"
-    flags = ("--mode=train", f"--workdir={workdir}", "--config.train.num_steps=100000")
-    with Processes(self.folder, "endless", 2, *flags) as run:
-      run.wait_for("saved step 4")
+    train = ("--mode=train", f"--workdir={workdir}")
+    steps = lambda count: f"--config.train.num_steps={count}"
+
+    # Two processes read each document together. SIGTERM at process 1 alone stops both after the
+    # same step, saved.
+    flags = (*SETTINGS, *SEQUENCE, *train, steps(100000))
+    with Processes(self.folder, "endless", MAIN, *flags) as run:
+      run.wait_for("saved step 2")
       run.processes[1].send_signal(signal.SIGTERM)
       self.assertEqual(run.wait(), [75, 75], run.everything_said())
       self.assertIn("process 0 of 2", run.said(0))
       self.assertIn("2 processes, 2 devices", run.said(0))
       self.assertNotIn("saved step", run.said(1))  # told once
-    steps = sorted(step for kind, step in logged(workdir) if kind == "train")
-    stopped = steps[-1]
-    self.assertEqual(steps, list(range(1, stopped + 1)))
+    stopped = max(logged(workdir, "train"))
     with CheckpointStore(workdir / "checkpoints", read_only=True) as store:
       self.assertEqual(store.latest_step(), stopped)
 
-    # One process with as many devices goes on, and would have come to the same by itself.
-    end = f"--config.train.num_steps={stopped + 2}"
-    said = self.train("on", 1, workdir, end, "--config.train.evaluate_at_end=true")
+    # One process goes on. Then two, which share the parameters, and evaluate.
+    status, said = run_alone(*FSDP, *train, steps(stopped + 1))
+    self.assertEqual(status, 0, said)
     self.assertIn(f"resuming at step {stopped}\n", said)
-    self.train("alone", 1, reference, end)
-    self.assert_same(logged(workdir), logged(reference))
+    flags = (*SETTINGS, *FSDP, *train, steps(stopped + 3), "--config.train.evaluate_at_end=true")
+    with Processes(self.folder, "both", MAIN, *flags) as run:
+      self.assertEqual(run.wait(), [0, 0], run.everything_said())
+      self.assertIn(f"resuming at step {stopped + 1}\n", run.said(0))
+      self.assertEqual([run.said(i).count("results: ") for i in range(2)], [1, 0])
+
+    # One process would have come to the same by itself.
+    alone = ("--mode=train", f"--workdir={reference}", steps(stopped + 3))
+    status, said = run_alone(*FSDP, *alone)
+    self.assertEqual(status, 0, said)
+    self.assertEqual(list(logged(workdir, "train")), list(range(1, stopped + 4)))
+    self.assert_same(logged(workdir, "train"), logged(reference, "train"))
+    evaluated = logged(workdir, "eval")
+    del evaluated[stopped + 1]  # the end of the one process
+    self.assert_same(evaluated, logged(reference, "eval"))
     params = []
     for path in (workdir, reference):
       with CheckpointStore(path / "checkpoints", read_only=True) as store:
-        params.append(store.restore_params(stopped + 2))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, 1e-4, 1e-6), *params)
+        leaves = jax.tree.leaves(store.restore_params(stopped + 3))
+        params.append(np.concatenate([leaf.ravel() for leaf in leaves]))
+    # Not one by one: Adam makes whole steps of gradients that are nothing but rounding.
+    self.assertLess(np.linalg.norm(params[0] - params[1]), 1e-3 * np.linalg.norm(params[1]))
 
-    # Documents are divided, the results are those of one process, and written once.
-    (of_one,) = (workdir / "evaluation").iterdir()
-    of_one = of_one.rename(self.folder / "of_one")
-    said = self.run_all("both", 2, "--mode=evaluate", f"--workdir={workdir}", "--split=test")
-    self.assertEqual(said.count("results: "), 1)
-    self.assertEqual((self.folder / "both1.log").read_text().count("results: "), 0)
+    # Documents were divided; the results are those of one process, and written once.
     (of_two,) = (workdir / "evaluation").iterdir()
+    step = f"--checkpoint={of_two.name}"
+    of_two = of_two.rename(self.folder / "of_two")
+    status, said = run_alone(*FSDP, "--mode=evaluate", f"--workdir={workdir}", step)
+    self.assertEqual(status, 0, said)
+    (of_one,) = (workdir / "evaluation").iterdir()
     results = [json.loads((path / "results.json").read_text()) for path in (of_two, of_one)]
     self.assertEqual(results[0]["documents"], 4)
     self.assertEqual(results[0]["systems"], results[1]["systems"])
@@ -173,11 +212,109 @@ class TwoProcessesTest(absltest.TestCase):
 
   def test_an_error_of_the_first_ends_both_in_one_line(self):
     flags = ("--mode=train", f"--workdir={self.folder / 'bad'}", "--config.data.source=jsonl")
-    with Processes(self.folder, "bad", 2, *flags, "--config.data.path=/no/such/corpus") as run:
+    flags = (*SETTINGS, *flags, "--config.data.path=/no/such/corpus")
+    with Processes(self.folder, "bad", MAIN, *flags) as run:
       self.assertEqual(run.wait(), [2, 2], run.everything_said())
       self.assertRegex(run.said(0), "(?m)^htmtl_jax: error: .*/no/such/corpus")
       self.assertRegex(run.said(1), "(?m)^htmtl_jax: error: process 0: .*/no/such/corpus")
       self.assertNotIn("Traceback", run.everything_said())
+
+  def test_waits_damage_and_documents(self):
+    program = several_processes_program.__name__
+    with Processes(self.folder, "small", program, str(self.folder / "saved"), devices=2) as run:
+      self.assertEqual(run.wait(), [0, 0], run.everything_said())
+      found = [json.loads(run.said(i).splitlines()[-1]) for i in range(2)]
+      said = [run.said(i) for i in range(2)]
+
+    # The first is late: the other one waits, says so, and enters no collective operation before.
+    for own in found:
+      self.assertEqual(own["told"], ["process 0", "process 1"])
+      self.assertGreaterEqual(own["entered"], found[0]["arrived"])
+    self.assertLess(found[1]["arrived"], found[0]["arrived"])
+    self.assertIn("process 1 waits for the others, for up to 24 h", said[1])
+
+    # Process 1 alone cannot read its slices of the second checkpoint: all take the first.
+    self.assertEqual([own["own_damage"] for own in found], [False, True])
+    for own in found:
+      self.assertEqual(own["restored"], [1, 1, True])
+      self.assertEqual(own["best"], 1)
+      self.assertTrue(own["saves_again"])
+      self.assertRegex(own["refused"], "the checkpoint at step 2 .* cannot be read")
+    self.assertIn("kept aside: 2.unreadable", said[0])
+    self.assertNotIn("unreadable", said[1])  # told once
+    self.assertEqual(
+      sorted(path.name for path in (self.folder / "saved").iterdir()), ["1", "2", "2.unreadable"]
+    )
+
+    # Documents of a batch: [parts of each process, how many, whether every device got its own].
+    expected = {
+      "together": ([[0, 1], 4, True], [[2, 3], 4, True]),
+      "a square of a torus": ([[0, 2], 4, True], [[1, 3], 4, True]),
+      "one document on both": ([[0, 1], 2, True], [[0, 1], 2, True]),
+    }
+    for name, values in expected.items():
+      self.assertEqual([own[name] for own in found], list(values), name)
+
+
+class MeetTest(absltest.TestCase):
+  """The wait itself, with a service that takes its time."""
+
+  def meet(self, wait_at_barrier):
+    said = io.StringIO()
+    client = mock.Mock(wait_at_barrier=wait_at_barrier)
+    with (
+      mock.patch.object(hosts.distributed.global_state, "client", client),
+      mock.patch.object(jax, "process_count", lambda: 2),
+      mock.patch.object(hosts, "_QUIET_SECONDS", 0.05),
+      contextlib.redirect_stderr(said),
+    ):
+      hosts.meet()
+    return said.getvalue()
+
+  def test_hours_are_a_setting_and_their_end_is_one_line(self):
+    asked = []
+
+    def wait(name, milliseconds):
+      asked.append(milliseconds)
+      raise RuntimeError("DEADLINE_EXCEEDED: Barrier timed out")
+
+    with mock.patch.dict("os.environ", HTMTL_WAIT_HOURS="0.5"):
+      with self.assertRaisesRegex(UserError, r"^process 0 has waited 0\.5 h .*HTMTL_WAIT_HOURS"):
+        self.meet(wait)
+    with self.assertRaises(UserError):
+      self.meet(wait)
+    self.assertEqual(asked, [30 * 60_000, 24 * 60 * 60_000])
+    for hours in ("soon", "0", "inf"):
+      with mock.patch.dict("os.environ", HTMTL_WAIT_HOURS=hours):
+        with self.assertRaisesRegex(UserError, f"HTMTL_WAIT_HOURS={hours} must be a number"):
+          self.meet(wait)
+
+  def test_another_error_stays_what_it_is(self):
+    with self.assertRaisesRegex(RuntimeError, "UNAVAILABLE"):
+      self.meet(mock.Mock(side_effect=RuntimeError("UNAVAILABLE: a task died")))
+
+  def test_a_long_wait_is_said_once(self):
+    self.assertEqual(self.meet(lambda *unused: None), "")
+    said = self.meet(lambda *unused: time.sleep(0.3))
+    self.assertEqual(
+      said, "htmtl_jax: process 0 waits for the others, for up to 24 h (HTMTL_WAIT_HOURS)\n"
+    )
+
+  def test_sigterm_is_heard_while_waiting(self):
+    class Came(BaseException):
+      pass
+
+    def handle(*unused):
+      raise Came
+
+    previous = signal.signal(signal.SIGALRM, handle)
+    try:
+      signal.setitimer(signal.ITIMER_REAL, 0.2)
+      with self.assertRaises(Came):
+        self.meet(lambda *unused: time.sleep(2))
+    finally:
+      signal.setitimer(signal.ITIMER_REAL, 0)
+      signal.signal(signal.SIGALRM, previous)
 
 
 class DetectTest(parameterized.TestCase):

@@ -1,6 +1,7 @@
 """The mesh, the table of shardings as it comes out, and sizes that do not divide."""
 
 import dataclasses
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
@@ -68,6 +69,12 @@ class MeshTest(parameterized.TestCase):
     mesh = make_mesh(MeshConfig(data=2, fsdp=-1))
     self.assertEqual(batch_multiple(mesh), 8)
     self.assertEqual(make_mesh(MeshConfig(), jax.devices()[:1]).size, 1)
+
+  def test_a_torus_whose_axes_have_to_be_shared(self):
+    config = MeshConfig(tensor=2, sequence=2)
+    with mock.patch.object(jax, "make_mesh", side_effect=NotImplementedError):
+      mesh = make_mesh(config)
+    self.assertEqual(mesh, make_mesh(config))
 
   @parameterized.parameters(
     {"data": 3},

@@ -83,6 +83,12 @@ def evaluation_batches(bucket_of: np.ndarray, batch_sizes: Sequence[int]) -> lis
   return _fill_batches(np.arange(len(bucket_of)), bucket_of, batch_sizes)
 
 
+def take_parts(array: np.ndarray, own: Sequence[int], parts: int, axis: int = 0) -> np.ndarray:
+  """Those numbered `own` of the equal `parts` of an array along `axis`: what one host has of all."""
+  pieces = np.split(array, parts, axis)
+  return np.concatenate([pieces[part] for part in own], axis)
+
+
 def _check(bucket_of, batch_sizes) -> tuple[np.ndarray, tuple[int, ...]]:
   bucket_of = np.asarray(bucket_of, dtype=np.int64)
   batch_sizes = tuple(int(n) for n in batch_sizes)

@@ -18,7 +18,7 @@ from absl import flags, logging
 import grain
 import numpy as np
 
-from htmtl_jax.data.batches import BLANK, BatchPlan, evaluation_batches
+from htmtl_jax.data.batches import BLANK, BatchPlan, evaluation_batches, take_parts
 from htmtl_jax.data.packing import (
   PieceIndex,
   blank_document,
@@ -95,8 +95,8 @@ class PackedSplit:
     seed: int,
     start: int,
     multiple: int,
-    host: int = 0,
-    num_hosts: int = 1,
+    own: Sequence[int] = (0,),
+    parts: int = 1,
     workers: int = 0,
   ) -> Iterator[tuple[int, np.ndarray, Batch]]:
     """Endless (bucket, document indices, batch) from batch number `start` on; close it.
@@ -109,29 +109,29 @@ class PackedSplit:
       seed: of the order.
       start: batches that were taken before.
       multiple: batches are filled with blanks to a multiple of it.
-      host: which part of every batch is packed here.
-      num_hosts: parts; divides `multiple`.
+      own: numbers of the parts of every batch that are packed here.
+      parts: how many equal parts there are; divides `multiple`.
       workers: processes that pack; 0 packs in a thread of this one.
 
     Yields:
-      Indices of the whole batch, and the arrays of this host's part.
+      Indices of the whole batch, and the arrays of this host's parts.
     """
-    if multiple % num_hosts:
-      raise ValueError(f"{num_hosts} hosts cannot share batches of a multiple of {multiple}")
+    if multiple % parts:
+      raise ValueError(f"batches of a multiple of {multiple} cannot be cut into {parts} parts")
     plan = BatchPlan(self.bucket_of, self.batch_sizes, seed)
-    make = _TrainingBatch(self, plan, multiple, host, num_hosts)
+    make = _TrainingBatch(self, plan, multiple, tuple(own), parts)
     return _iterate(make, start, _ENDLESS, workers)
 
   def evaluation_batches(
-    self, multiple: int, host: int = 0, num_hosts: int = 1
+    self, multiple: int, own: Sequence[int] = (0,), parts: int = 1
   ) -> Iterator[tuple[int, np.ndarray, Batch, list[PieceIndex | None]]]:
     """Every document once: (bucket, document indices, batch, maps back).
 
-    Of several hosts each packs its part of every batch, and gets the indices of that part
-    alone, so that together they have every document once.
+    Of several hosts each packs its own parts of every batch, see `training_batches`, and gets
+    their indices alone (-1 for a blank), so that together they have every document once.
     """
     batches = evaluation_batches(self.bucket_of, self.batch_sizes)
-    make = _EvaluationBatch(self, batches, multiple, host, num_hosts)
+    make = _EvaluationBatch(self, batches, multiple, tuple(own), parts)
     return _iterate(make, 0, len(batches), 0)
 
 
@@ -142,12 +142,12 @@ class _TrainingBatch:
   split: PackedSplit
   plan: BatchPlan
   multiple: int
-  host: int
-  num_hosts: int
+  own: tuple[int, ...]
+  parts: int
 
   def __call__(self, number: int) -> tuple[int, np.ndarray, Batch]:
     bucket, indices = self.plan.batch(int(number))
-    own = _take(indices, self.multiple, self.host, self.num_hosts)
+    own = take_parts(_fill(indices, self.multiple), self.own, self.parts)
     return bucket, indices, self.split.pack(bucket, own)[0]
 
 
@@ -158,24 +158,17 @@ class _EvaluationBatch:
   split: PackedSplit
   batches: list
   multiple: int
-  host: int
-  num_hosts: int
+  own: tuple[int, ...]
+  parts: int
 
   def __call__(self, number: int):
     bucket, indices = self.batches[int(number)]
-    if self.num_hosts > 1:
-      indices = _take(indices, self.multiple, self.host, self.num_hosts)
-      return (bucket, indices, *self.split.pack(bucket, indices))
-    return (bucket, indices, *self.split.pack(bucket, indices, self.multiple))
+    indices = take_parts(_fill(indices, self.multiple), self.own, self.parts)
+    return (bucket, indices, *self.split.pack(bucket, indices))
 
 
 def _fill(indices: np.ndarray, multiple: int) -> np.ndarray:
   return np.concatenate([indices, np.full(-len(indices) % multiple, BLANK)])
-
-
-def _take(indices: np.ndarray, multiple: int, host: int, num_hosts: int) -> np.ndarray:
-  """One host's part of a batch, blanks included."""
-  return np.split(_fill(indices, multiple), num_hosts)[host]
 
 
 def _iterate(make, start: int, stop: int, workers: int) -> Iterator:

@@ -4,6 +4,8 @@ All functions take heads last-but-one ([..., n, H, E]), compute scores and softm
 float32, and give zeros for queries that may look at nothing.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,13 @@ import jax.numpy as jnp
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.gpu import masked, rows
-from htmtl_jax.models.gpu.launch import choose, over_mesh
+from htmtl_jax.models.gpu.launch import choose
 from htmtl_jax.models.layers import RMSNorm, dense, rotate
 from htmtl_jax.models.memory_attention import Blocks, attend_to_memory
+from htmtl_jax.models.on_devices import on_every_device
 from htmtl_jax.models.rows import NEGATIVE
+
+_on_every_device = functools.partial(on_every_device, whole_if_uneven=True)
 
 
 def attention_weights(query, key, *, mask=None) -> jax.Array:
@@ -57,7 +62,8 @@ def attend(query, key, value, mask) -> jax.Array:
 
 def _attend_forward(query, key, value, mask):
   kernels, axes = _kernels(query, key)
-  run = lambda *arrays: over_mesh(kernels.forward, (axes,) * 3 + (_mask_axes(axes),), axes)(*arrays)
+  in_axes = (axes,) * 3 + (_mask_axes(axes),)
+  run = lambda *arrays: _on_every_device(kernels.forward, in_axes, axes)(*arrays)
   out = choose(_forward, run, query, key, value, mask, suits=kernels is not None)
   return out, (query, key, value, mask, out)
 
@@ -66,7 +72,7 @@ def _attend_backward(residuals, gradient):
   query, key, _, _, _ = residuals
   kernels, axes = _kernels(query, key)
   in_axes = (axes,) * 3 + (_mask_axes(axes),) + (axes,) * 2
-  run = lambda *arrays: over_mesh(kernels.backward, in_axes, (axes,) * 3)(*arrays)
+  run = lambda *arrays: _on_every_device(kernels.backward, in_axes, (axes,) * 3)(*arrays)
   gradients = choose(_backward, run, *residuals, gradient, suits=kernels is not None)
   return *gradients, None
 

@@ -16,12 +16,12 @@ mean over heads, so that it is summed over those devices as well.
 
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from htmtl_jax.models import memory_attention
 from htmtl_jax.models.memory_attention import Blocks, Scores
+from htmtl_jax.models.on_devices import devices_along, mesh_axes, on_every_device, sum_over
 
 # Logical axes of every array, see `memory_attention.py`. `act_row` is that of the keys: a
 # device has those of its own token rows.
@@ -40,7 +40,7 @@ _GRADIENTS = (_QUERY, _KEYS, _KEYS, _BIAS)
 
 def memory_slices() -> int:
   """Devices that share the token rows of a document, by the mesh and the table in context."""
-  return _devices_along("act_row")
+  return devices_along("act_row")
 
 
 def attend_to_memory(key_block: int, query, keys, values, bias, level_weights) -> jax.Array:
@@ -79,7 +79,7 @@ def _forward(blocks, *arguments):
     share = jnp.moveaxis(jnp.exp(lse - whole), 1, 2)[..., None]  # [B, T, H, 1]
     return _sum_over_keys((share * out).astype(out.dtype)), whole
 
-  out, lse = _on_every_device(own, _ARGUMENTS, (_QUERY, _LSE))(*arguments)
+  out, lse = on_every_device(own, _ARGUMENTS, (_QUERY, _LSE))(*arguments)
   return out, (*arguments, out, lse)
 
 
@@ -87,7 +87,7 @@ def _backward(blocks, residuals, gradient):
   def own(residuals, gradient):
     return _summed(memory_attention.attend_backward(blocks, residuals, gradient))
 
-  run = _on_every_device(own, ((*_ARGUMENTS, _QUERY, _LSE), _QUERY), _GRADIENTS)
+  run = on_every_device(own, ((*_ARGUMENTS, _QUERY, _LSE), _QUERY), _GRADIENTS)
   return *run(residuals, gradient), None
 
 
@@ -107,19 +107,19 @@ def _forward_with_scores(blocks, *arguments):
     (out, scores), (*_, lse) = memory_attention.scores_forward(
       blocks, *arguments, whole_lse=_whole_lse
     )
-    scores = jax.tree.map(lambda x: _sum_over_heads(x) / _devices_along("heads"), scores)
+    scores = jax.tree.map(lambda x: sum_over("heads", x) / devices_along("heads"), scores)
     out, copy_mass, token_mass = map(_sum_over_keys, (out, scores.copy_mass, scores.token_mass))
     return (out, Scores(scores.unit_attention, copy_mass, token_mass)), lse
 
   results = ((_QUERY, _SCORES), _LSE)
-  result, lse = _on_every_device(own, _ARGUMENTS_WITH_SCORES, results)(*arguments)
+  result, lse = on_every_device(own, _ARGUMENTS_WITH_SCORES, results)(*arguments)
   return result, (*arguments, result[0], lse)
 
 
 def _backward_with_scores(blocks, residuals, gradients):
   def own(residuals, gradients):
     gradient, scores = gradients
-    scores = jax.tree.map(lambda x: x / _devices_along("heads"), scores)
+    scores = jax.tree.map(lambda x: x / devices_along("heads"), scores)
     return _summed(
       memory_attention.scores_backward(
         blocks, residuals, (gradient, scores), sum_over_keys=_sum_over_keys
@@ -127,7 +127,7 @@ def _backward_with_scores(blocks, residuals, gradients):
     )
 
   arrays = ((*_ARGUMENTS_WITH_SCORES, _QUERY, _LSE), (_QUERY, _SCORES))
-  return *_on_every_device(own, arrays, _GRADIENTS)(residuals, gradients), *(None,) * 4
+  return *on_every_device(own, arrays, _GRADIENTS)(residuals, gradients), *(None,) * 4
 
 
 _attend_with_scores.defvjp(_forward_with_scores, _backward_with_scores)
@@ -136,45 +136,16 @@ _attend_with_scores.defvjp(_forward_with_scores, _backward_with_scores)
 # ------------------------------------------------------------------ devices
 
 
-def _on_every_device(function, arguments, results):
-  """`function` of the part of each array that a device has, by the arrays' logical axes."""
-  specs = lambda tree: jax.tree.map(
-    nn.logical_to_mesh_axes,
-    tree,
-    is_leaf=lambda x: type(x) is tuple and not isinstance(x[0], tuple),
-  )
-  # Not checked: a loop starts from constants, which are the same everywhere.
-  return jax.shard_map(
-    function, in_specs=specs(arguments), out_specs=specs(results), check_vma=False
-  )
-
-
-def _mesh_axes(logical_axis: str) -> tuple[str, ...]:
-  """() where there is no table of axes in context."""
-  (axes,) = nn.logical_to_mesh_axes((logical_axis,))
-  return (axes,) if isinstance(axes, str) else tuple(axes or ())
-
-
-def _devices_along(logical_axis: str) -> int:
-  sizes = jax.sharding.get_abstract_mesh().shape
-  return functools.reduce(lambda n, axis: n * sizes.get(axis, 1), _mesh_axes(logical_axis), 1)
-
-
-def _sum_over_keys(x):
-  return jax.lax.psum(x, _mesh_axes("act_row"))
-
-
-def _sum_over_heads(x):
-  return jax.lax.psum(x, _mesh_axes("heads")) if _devices_along("heads") > 1 else x
+_sum_over_keys = functools.partial(sum_over, "act_row")
 
 
 def _whole_lse(lse):
   """[B, H, T] log-sum-exp of a device's keys -> of all keys."""
-  most = jax.lax.pmax(lse, _mesh_axes("act_row"))
+  most = jax.lax.pmax(lse, mesh_axes("act_row"))
   return most + jnp.log(_sum_over_keys(jnp.exp(lse - most)))
 
 
 def _summed(gradients):
   """Of query, keys, values and bias: what other keys add to the first, other heads to the last."""
   d_query, d_keys, d_values, d_bias, *_ = gradients
-  return _sum_over_keys(d_query), d_keys, d_values, _sum_over_heads(d_bias)
+  return _sum_over_keys(d_query), d_keys, d_values, sum_over("heads", d_bias)

@@ -1,12 +1,15 @@
 """The GPU kernels under the signatures of `htmtl_jax/models/memory_attention.py`, over a mesh."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
+from htmtl_jax.models import on_devices
 from htmtl_jax.models.gpu import memory
-from htmtl_jax.models.gpu.launch import over_mesh
 
 suits = memory.suits
+_on_every_device = functools.partial(on_devices.on_every_device, whole_if_uneven=True)
 
 _QUERY = ("act_batch", None, "heads", None)  # [B, T, H, E]
 _KEYS = ("act_batch", "heads", None, None)  # [B, H, E, M]
@@ -23,7 +26,7 @@ def forward(query, keys, values, bias, level_weights):
   def run(query, keys, values, bias, level_weights):
     return memory.read(*_pair(query, keys, values, bias, level_weights))[:2]
 
-  return over_mesh(run, _INPUTS, (_QUERY, _HEADS))(query, keys, values, bias, level_weights)
+  return _on_every_device(run, _INPUTS, (_QUERY, _HEADS))(query, keys, values, bias, level_weights)
 
 
 def backward(query, keys, values, bias, level_weights, out, lse, gradient):
@@ -34,7 +37,7 @@ def backward(query, keys, values, bias, level_weights, out, lse, gradient):
     return memory.gradients(readers, kept, gradient, lse, _delta(gradient, out))
 
   in_axes = (*_INPUTS, _QUERY, _HEADS, _QUERY)
-  *gradients, d_bias = over_mesh(run, in_axes, (_QUERY, _KEYS, _KEYS, _KEYS))(
+  *gradients, d_bias = _on_every_device(run, in_axes, (_QUERY, _KEYS, _KEYS, _KEYS))(
     query, keys, values, bias, level_weights, out, lse, gradient
   )
   return *gradients, d_bias[:, :, : bias.shape[1]].sum(1)
@@ -50,13 +53,12 @@ def forward_with_scores(query, keys, values, bias, level_weights, unit_weights, 
     readers = readers.replace(units=units, targets=targets)
     kept = kept.replace(token_ids=token_ids)
     out, lse, copy_mass, token_mass = memory.read(readers, kept)
-    return out, lse, copy_mass, token_mass, memory.sum_units(readers, kept, lse)
+    units = memory.sum_units(readers, kept, lse)  # a mean over the heads that are here
+    units = on_devices.sum_over("heads", units) / on_devices.devices_along("heads")
+    return out, lse, copy_mass, token_mass, units
 
-  out, lse, copy_mass, token_mass, units = over_mesh(
-    run,
-    (*_INPUTS, *_SCORE_INPUTS),
-    (_QUERY, _HEADS, _HEADS, _HEADS, _ANY),
-    mean_over_heads=(4,),
+  out, lse, copy_mass, token_mass, units = _on_every_device(
+    run, (*_INPUTS, *_SCORE_INPUTS), (_QUERY, _HEADS, _HEADS, _HEADS, _ANY)
   )(query, keys, values, bias, level_weights, unit_weights, targets, token_ids)
   return out, lse, units[:, :num_units], copy_mass.mean(1), token_mass.mean(1)
 
@@ -81,7 +83,7 @@ def backward_with_scores(
     return memory.gradients(readers, kept, gradient, lse, _delta(gradient, out), through)
 
   in_axes = (*_INPUTS, *_SCORE_INPUTS, _QUERY, _HEADS, _QUERY, _ANY, _TOKENS, _TOKENS)
-  *gradients, d_bias = over_mesh(run, in_axes, (_QUERY, _KEYS, _KEYS, _KEYS))(
+  *gradients, d_bias = _on_every_device(run, in_axes, (_QUERY, _KEYS, _KEYS, _KEYS))(
     query, keys, values, bias, level_weights, unit_weights, targets, token_ids,
     out, lse, gradient, d_units, d_copy, d_token,
   )  # fmt: skip
