@@ -1,20 +1,25 @@
-"""Runs before any test module: eight fake CPU devices and a fast compiler.
+"""Runs before any test module: eight fake CPU devices, a fast compiler, a folder for all.
 
-Most of the time of these tests is XLA compiling programs that then run for a
-millisecond, so its optimiser is switched off: several times faster, same results to
-rounding. `XLA_FLAGS` is put back afterwards, so that programs a test starts get what a
-user would have.
+Most of the time of these tests is JAX tracing and XLA compiling programs that then run for a
+millisecond. So the optimiser is switched off: several times faster, same results to rounding.
+And cycles among the many objects of a trace are looked for less often. `XLA_FLAGS` is put
+back afterwards, so that programs a test starts get what a user would have.
 """
 
+import atexit
+import gc
 import importlib.metadata
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 
 def fast_compilation() -> str:
   """XLA's flags for programs that compile fast and run slowly."""
-  flags = "--xla_backend_optimization_level=0"
+  # Unless told otherwise XLA makes a program's code in 32 parts, each with its own overhead.
+  flags = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
   version = tuple(int(n) for n in importlib.metadata.version("jaxlib").split(".")[:2])
   if version < (0, 11):  # later versions end the process at a flag they do not know
     flags += " --xla_cpu_use_fusion_emitters=false"
@@ -40,7 +45,16 @@ def _start_jax():
     os.environ["XLA_FLAGS"] = before
 
 
+def _share_folder():
+  """One for this process and those it starts, pytest-xdist's workers too; see tiny_config.py."""
+  if "HTMTL_TESTS_FOLDER" not in os.environ:
+    os.environ["HTMTL_TESTS_FOLDER"] = folder = tempfile.mkdtemp(prefix="htmtl_tests_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+gc.set_threshold(20_000, 50, 100)
 _start_jax()
+_share_folder()
 
 # So that `from tests import tiny` works however pytest is started.
 _ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
