@@ -1,8 +1,8 @@
-"""What scaling costs, by plan mode: the numbers of docs/scaling.md.
+"""What scaling costs, by plan mode: the numbers of docs/scaling.md and of two configs' headers.
 
     python -m benchmarks.scaling                      plans what is not in scaling.json yet
     python -m benchmarks.scaling --rows=fsdp --again  plans the rows with that in their name again
-    python -m benchmarks.scaling --tables             only writes the tables of docs/scaling.md again
+    python -m benchmarks.scaling --tables             only writes the tables again
 
 Needs the `libtpu` package (HTMTL_EXTRAS=plan launch/env.sh), no TPU. A row takes half a minute to a few
 minutes. Nothing is drawn at random; the numbers depend on the code, JAX and libtpu.
@@ -16,14 +16,17 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.scaling_tables import tables, write_tables
+from benchmarks.scaling_tables import header_tables, tables, write_tables
 from htmtl_jax.config import load_config
 from htmtl_jax.errors import UserError
 from htmtl_jax.plan.run import plan_config
 from htmtl_jax.plan.topology import parse_topology
 
 RESULTS = pathlib.Path(__file__).with_name("scaling.json")
-DOCUMENT = pathlib.Path(__file__).resolve().parent.parent / "docs" / "scaling.md"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "scaling.md"
+# The rows are those of arXiv; PubMed's config is the same but for the papers that it reads.
+HEADERS = (ROOT / "configs" / "arxiv.py", ROOT / "configs" / "pubmed.py")
 
 BUCKET = (136, 1216)  # 17,408 token slots and full targets
 STRONG_BATCH = 256  # documents, whatever the number of chips
@@ -124,6 +127,8 @@ def main() -> int:
       continue
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
   write_tables(DOCUMENT, tables(results))
+  for header in HEADERS:
+    write_tables(header, header_tables(results))
   return 0
 
 

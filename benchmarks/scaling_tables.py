@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md, from the plans of `benchmarks/scaling.py`."""
+"""The tables of docs/scaling.md and of configs' headers, from plans of `benchmarks/scaling.py`."""
 
 from collections.abc import Iterable, Mapping
 import pathlib
@@ -19,6 +19,34 @@ def tables(plans: Plans) -> dict[str, str]:
     chosen[kind] = _scaling(sorted(rows, key=lambda row: (row[0], row[1]["chips"])))
   chosen["growth"] = _growth(plans)
   return chosen
+
+
+def header_tables(plans: Plans) -> dict[str, str]:
+  """The one table of a config's docstring, as plain text: its sizes on the devices planned.
+
+  What a row's command has besides SIZE and TOPOLOGY stands below the table.
+  """
+  rows, flags = [], {}
+  for plan in _of(plans, "size/", "long/"):
+    found = re.search(r"--config=configs/\w+\.py:(\S+) --topology=(\S+)(.*)", plan["command"])
+    size, topology, others = found.groups()
+    if others:
+      flags[f"{size} {topology}"] = others.strip()
+    rows.append(
+      (
+        size,
+        topology,
+        mesh_text(plan["mesh"]),
+        f"{plan['documents']} x {plan['tokens'] // plan['documents']:,}",
+        _memory(plan),
+        f"{plan['useful_flops'] / 1e12:,.0f}",
+        f"{plan['hours']:.1f} for {plan['num_steps']:,}",
+      )
+    )
+  head = ("SIZE", "TOPOLOGY", "mesh", "documents", "GB a chip", "TFLOPs", "hours, steps")
+  lines = _aligned([head, *rows], numbers_from=3)
+  lines += [f"{name}: with {others}" for name, others in flags.items()]
+  return {"plans": "\n".join(f"    {line}" for line in lines)}
 
 
 def write_tables(path: pathlib.Path, made: Mapping[str, str]) -> None:
@@ -48,6 +76,18 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]], numbers_from: int
   return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
 
 
+def _aligned(rows: list[tuple[str, ...]], numbers_from: int) -> list[str]:
+  """A line a row; columns from `numbers_from` on are set to the right."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  pad = lambda i, cell: cell.rjust(widths[i]) if i >= numbers_from else cell.ljust(widths[i])
+  return ["  ".join(pad(i, cell) for i, cell in enumerate(row)) for row in rows]
+
+
+def _memory(plan: Mapping[str, Any]) -> str:
+  """GB of a chip that are used, and that there are."""
+  return f"{plan['memory_bytes_per_chip'] / 1e9:.1f} ({plan['memory_limit_bytes'] / 1e9:.0f})"
+
+
 def _sizes(plans) -> str:
   head = (
     "config", "devices", "mesh", "million parameters", "documents x tokens", "GB a chip (of)",
@@ -61,7 +101,7 @@ def _sizes(plans) -> str:
       mesh_text(plan["mesh"]) + ("" if plan["remat"] == "none" else f", remat {plan['remat']}"),
       f"{plan['parameters'] / 1e6:.0f}",
       f"{plan['documents']} x {plan['tokens'] // plan['documents']:,}",
-      f"{plan['memory_bytes_per_chip'] / 1e9:.1f} ({plan['memory_limit_bytes'] / 1e9:.0f})",
+      _memory(plan),
       f"{1 - plan['memory_bytes_per_chip'] / plan['memory_limit_bytes']:.0%}",
       f"{plan['useful_flops'] / 1e12:,.0f}",
       f"{plan['compiled_flops'] / plan['useful_flops']:.2f}",

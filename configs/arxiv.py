@@ -10,7 +10,30 @@ tokens in place of 16,384, the length:
     --config=configs/arxiv.py:large     small, base (the default), large, xl
     --config=configs/arxiv.py:xl,128k
 
-What each needs stands in docs/scaling.md. Not run yet: it needs the release and an accelerator.
+Not run yet: it needs the release and an accelerator. What each needs at least was planned by
+
+    python -m htmtl_jax.main --mode=plan --config=configs/arxiv.py:SIZE --topology=TOPOLOGY
+
+A step takes so many documents of so many token slots; TFLOPs are the useful ones of a step, hours
+those of a whole run at the roofline; h100 and h200 are estimates. More in docs/scaling.md.
+
+<!-- table: plans -->
+
+    SIZE        TOPOLOGY   mesh        documents   GB a chip  TFLOPs      hours, steps
+    small       v5e:2x2    data=4     8 x 17,408    3.4 (16)      10   0.6 for 100,000
+    base        h100:8     data=8     8 x 17,408    4.5 (80)      33   0.7 for 100,000
+    base        v5e:4x4    data=16   16 x 17,408    4.4 (16)      65   0.8 for 100,000
+    base        v6e:2x4    data=8     8 x 17,408    4.5 (32)      33   0.4 for 100,000
+    large       h100:8     fsdp=8     8 x 17,408    8.6 (80)     134   1.4 for 100,000
+    large       v5p:2x2x4  fsdp=16   16 x 17,408    8.3 (95)     267   1.7 for 100,000
+    large       v6e:4x4    fsdp=16   16 x 17,408    8.3 (32)     267   1.3 for 100,000
+    xl          h200:16    fsdp=16   16 x 17,408  15.9 (141)     710   4.7 for 100,000
+    xl          v5p:2x4x4  fsdp=32   32 x 17,408   15.5 (95)   1,419   3.0 for 100,000
+    xl          v6e:4x8    fsdp=32   32 x 17,408   15.5 (32)   1,419   2.2 for 100,000
+    base,128k   v5p:2x2x2  data=8    8 x 139,264   24.4 (95)     245   5.5 for 100,000
+    large,128k  v5p:2x2x4  fsdp=16  16 x 139,264   55.4 (95)   2,035  11.8 for 100,000
+
+<!-- end -->
 """
 
 from configs import papers_base, sizes

@@ -13,5 +13,6 @@ if [[ "${1:-}" == --dry_run ]]; then
 fi
 run "$HTMTL_ROOT/launch/env.sh" test
 cd "$HTMTL_ROOT"
-# A file of tests stays on one worker, which trains its small model once.
-run "$HTMTL_PYTHON_BIN" -m pytest -q -n auto --maxprocesses=4 --dist=loadfile "$@"
+# A file of tests stays on one worker, which compiles its programs once; the longest come first.
+run "$HTMTL_PYTHON_BIN" -m pytest -q -n auto --maxprocesses=4 --dist=loadfile \
+  --no-loadscope-reorder "$@"

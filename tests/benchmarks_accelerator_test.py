@@ -1,7 +1,6 @@
 """The accelerator benchmark from corpus to scores, tiny, as on a machine with few packages."""
 
 import dataclasses
-import importlib.metadata
 import json
 import math
 import os
@@ -24,11 +23,13 @@ from benchmarks.accelerator_settings import SECTIONS, parse_buckets, parse_skip
 from htmtl_jax.documents.synthetic import generate_document
 from htmtl_jax.errors import UserError
 from htmtl_jax.evaluation import rouge
+from tests.conftest import fast_compilation
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 # `run` without what a bare accelerator machine lacks: an import of any of these fails.
 _BARE = """
-import importlib.abc, sys
+import gc, importlib.abc, sys
+gc.set_threshold(20_000, 50, 100)  # as in conftest.py
 MISSING = (
     "ml_collections", "sentencex", "rouge_score", "nltk", "tensorboardX", "orbax", "tqdm",
     "markdown_it",
@@ -76,10 +77,7 @@ def _make_folder(test: absltest.TestCase) -> pathlib.Path:
 
 def _environment() -> dict[str, str]:
   """One CPU device and a compiler that does not optimise: most of the time is compiling."""
-  flags = ["--xla_backend_optimization_level=0"]
-  if tuple(int(n) for n in importlib.metadata.version("jaxlib").split(".")[:2]) < (0, 11):
-    flags.append("--xla_cpu_use_fusion_emitters=false")
-  return {**os.environ, "XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
+  return {**os.environ, "XLA_FLAGS": fast_compilation(), "JAX_PLATFORMS": "cpu"}
 
 
 def _numbers(value) -> list[float]:

@@ -27,6 +27,7 @@ from htmtl_jax.errors import UserError
 from htmtl_jax.layout import LayoutConfig, make_bucket
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.htmtl import Htmtl
+from tests.conftest import fast_compilation
 
 PEERS_INSTALLED = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 ROW = {
@@ -211,9 +212,8 @@ class RunTest(parameterized.TestCase):
     super().setUp()
     folder = self.enter_context(tempfile.TemporaryDirectory())
     self.out = pathlib.Path(folder) / "new" / "peers.json"
-    # Compile as the tests do, see conftest.py.
-    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    self.enter_context(mock.patch.dict(os.environ, XLA_FLAGS=flags, JAX_PLATFORMS="cpu"))
+    environment = {"XLA_FLAGS": fast_compilation(), "JAX_PLATFORMS": "cpu"}
+    self.enter_context(mock.patch.dict(os.environ, environment))
 
   def _main(self, *argv, measure=measure_apart) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()

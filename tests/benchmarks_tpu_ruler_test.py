@@ -3,9 +3,12 @@
 Skipped without libtpu, and with another version than the numbers are of.
 """
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
@@ -116,14 +119,13 @@ class CommittedTest(parameterized.TestCase):
 
   def test_wrong_names_are_one_line(self):
     for arguments in (["--rows=huge"], ["--topologies=v9"], ["--write", "--documents=3"]):
-      done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.tpu_ruler", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-      )
-      self.assertEqual(done.returncode, 2)
-      self.assertRegex(done.stderr, r"^tpu_ruler: --.*\n$")
+      errors = io.StringIO()
+      with (
+        mock.patch.object(sys, "argv", ["tpu_ruler", *arguments]),
+        contextlib.redirect_stderr(errors),
+      ):
+        self.assertEqual(tpu_ruler.main(), 2)
+      self.assertRegex(errors.getvalue(), r"^tpu_ruler: --.*\n$")
 
 
 class CompilerTest(absltest.TestCase):

@@ -12,6 +12,7 @@ import ml_collections
 from benchmarks import scaling, scaling_tables
 from htmtl_jax.chips import CHIPS, chip_named, chip_of_kind
 from htmtl_jax.config import load_config
+from htmtl_jax.config_keys import flatten
 from htmtl_jax.errors import UserError
 from htmtl_jax.plan import compiler, libtpu, report, run, sweep
 from htmtl_jax.plan.roofline import model_flops_utilisation, roofline
@@ -27,6 +28,7 @@ class TopologyTest(parameterized.TestCase):
     ("v5p:2x2x4", TPU, "v5p", 16),
     ("tpu7x:2x2x1", TPU, "tpu7x", 4),
     ("v6e", TPU, "v6e", 1),
+    ("v5e:", TPU, "v5e", 1),
     ("h200:16", GPU, "h200", 16),
     ("", PRESENT, None, 0),
   )
@@ -40,22 +42,17 @@ class TopologyTest(parameterized.TestCase):
     ("v5e:16", "slices of v5e have 2 dimensions, such as v5e:4x4"),
     ("v5p:4x4", "slices of v5p have 3 dimensions"),
     ("v5e:0x4", "'0x4' is no size"),
-    ("v5e:", None),
     ("h100:2x4", "write a number of devices, such as h100:8"),
     ("cpu:9999", "write a number of devices"),
     ("cpu:eight", "'eight' is no size"),
   )
   def test_what_is_none_is_refused_in_one_line(self, name, message):
-    if message is None:  # no size: one chip
-      self.assertEqual(parse_topology(name).chips, 1)
-      return
-    for status, out, err in [
-      tiny_config.run_main("--mode=plan", f"--config={CONFIG}", f"--topology={name}")
-    ]:
-      self.assertEqual((status, out), (2, ""))
-      last = err.splitlines()[-1]
-      self.assertStartsWith(last, f"htmtl_jax: error: --topology={name}: ")
-      self.assertIn(message, last)
+    flags = ("--mode=plan", f"--config={CONFIG}", f"--topology={name}")
+    status, out, err = tiny_config.run_main(*flags)
+    self.assertEqual((status, out), (2, ""))
+    last = err.splitlines()[-1]
+    self.assertStartsWith(last, f"htmtl_jax: error: --topology={name}: ")
+    self.assertIn(message, last)
 
   @parameterized.parameters(1, 2, 6, 8, 16, 24, 256)
   def test_gpus_are_counted_on_as_many_chips(self, chips):
@@ -259,25 +256,61 @@ class RunTest(parameterized.TestCase):
     self.assertIn(message, err)
 
 
-class DocumentTest(absltest.TestCase):
-  """docs/scaling.md says what plan mode said."""
+class DocumentTest(parameterized.TestCase):
+  """docs/scaling.md and the headers of configs say what plan mode said."""
+
+  def setUp(self):
+    super().setUp()
+    self.results = json.loads(scaling.RESULTS.read_text())
+
+  def rewritten(self, path, made):
+    """The text of a file after its tables are written."""
+    copy = pathlib.Path(self.create_tempdir(), path.name)
+    copy.write_text(path.read_text())
+    scaling_tables.write_tables(copy, made)
+    return copy.read_text()
 
   def test_the_tables_are_those_of_the_plans(self):
-    results = json.loads(scaling.RESULTS.read_text())
-    self.assertContainsSubset(results, scaling.make_rows())
+    self.assertContainsSubset(self.results, scaling.make_rows())
+    for name, plan in self.results.items():
+      self.assertEqual(plan["command"], scaling.make_rows()[name].command)
+    made = scaling_tables.tables(self.results)
+    self.assertEqual(self.rewritten(scaling.DOCUMENT, made), scaling.DOCUMENT.read_text())
+    with self.assertRaisesRegex(UserError, "no place for the table 'other'"):
+      self.rewritten(scaling.DOCUMENT, {"other": ""})
+
+  def test_the_headers_of_the_configs_have_them_too(self):
+    made = scaling_tables.header_tables(self.results)
+    for path in scaling.HEADERS:
+      self.assertEqual(self.rewritten(path, made), path.read_text())
+      self.assertIn(f"--mode=plan --config=configs/{path.name}:SIZE --topology=", path.read_text())
+    # A row fewer, none, or a row with more flags leave a header that can be read.
+    self.assertIn("TOPOLOGY", scaling_tables.header_tables({})["plans"])
+    row = dict(self.results["size/base/v5e"])
+    row["command"] += " --config.model.remat=full"
+    lines = scaling_tables.header_tables({"long/base/v5e": row})["plans"].splitlines()
+    self.assertLen(lines, 3)
+    self.assertEqual(lines[2], "    base v5e:4x4: with --config.model.remat=full")
+
+  @parameterized.parameters("small", "base", "large", "xl", "base,128k")
+  def test_a_plan_of_pubmed_is_one_of_arxiv(self, size):
+    arxiv, pubmed = (flatten(load_config(f"{path}:{size}", ())) for path in scaling.HEADERS)
+    self.assertEqual({key for key in arxiv if arxiv[key] != pubmed[key]}, {"data.name"})
+
+  def test_every_command_is_understood(self):
     for name, row in scaling.make_rows().items():
-      if name in results:
-        self.assertEqual(results[name]["command"], row.command)
-    with tempfile.TemporaryDirectory() as folder:
-      copy = pathlib.Path(folder, "scaling.md")
-      copy.write_text(scaling.DOCUMENT.read_text())
-      scaling_tables.write_tables(copy, scaling_tables.tables(results))
-      self.assertEqual(copy.read_text(), scaling.DOCUMENT.read_text())
-      with self.assertRaisesRegex(UserError, "no place for the table 'other'"):
-        scaling_tables.write_tables(copy, {"other": ""})
+      plan = self.results.get(name, self.results["size/base/v5e"])
+      with mock.patch.object(run, "plan_config", return_value=plan) as planned:
+        status, _, err = tiny_config.run_main(*row.command.split(" "))
+      self.assertEqual(status, 0, f"{name}: {err}")
+      config, asked = planned.call_args.args[0], planned.call_args.kwargs
+      if name in self.results:
+        self.assertEqual(config.train.num_steps, plan["num_steps"])
+        self.assertEqual(asked["topology"].chips, plan["chips"])
+        self.assertEqual(list(run.parse_bucket(config, asked["bucket"])), plan["bucket"])
 
   def test_the_aims_that_are_said_to_be_reached_are(self):
-    plans = json.loads(scaling.RESULTS.read_text())
+    plans = self.results
     base = plans["size/base/v5e"]
     self.assertEqual((base["topology"], base["bucket"]), ("v5e:4x4", [136, 1216]))
     self.assertGreaterEqual(base["documents"], base["chips"])

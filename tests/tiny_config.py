@@ -5,16 +5,20 @@ too: `--config=tests/tiny_config.py`. It keeps every mechanism switched on (drop
 accumulation, beams, copy gate) and makes only the sizes small; papers are cut to their
 beginning.
 
-Programs run on one device and are kept in a compilation cache of this test process,
-since tracing and compiling is nearly all that they would otherwise do.
+Programs run on one device and are kept in a compilation cache, since tracing and compiling
+is nearly all that they would otherwise do. It, the prepared arrays and the trained run are
+shared by all test processes that `conftest.py` gives one folder.
 
     python -m tests.tiny_config FLAGS    # `python -m htmtl_jax.main FLAGS` in that setting
 """
 
 import atexit
+from collections.abc import Callable
 import contextlib
+import fcntl
 import functools
 import io
+import json
 import os
 import pathlib
 import shutil
@@ -29,6 +33,7 @@ from configs import base
 PATH = pathlib.Path(__file__).resolve()
 REPOSITORY = PATH.parent.parent
 NUM_STEPS = 12
+FOLDER = "HTMTL_TESTS_FOLDER"  # in the environment: what the processes of these tests share
 CHECKPOINT_STEPS = (2, 4, 6, 8, 10, 12)
 
 
@@ -88,6 +93,9 @@ def get_config() -> ml_collections.ConfigDict:
 
 @functools.cache
 def _folder() -> pathlib.Path:
+  """The one that `conftest.py` made for all processes of these tests, or one of this process."""
+  if shared := os.environ.get(FOLDER):
+    return pathlib.Path(shared)
   folder = pathlib.Path(tempfile.mkdtemp(prefix="htmtl_tiny_"))
   atexit.register(shutil.rmtree, folder, ignore_errors=True)
   return folder
@@ -100,9 +108,7 @@ def environment() -> dict[str, str]:
   it comes too late: only equal programs compute equal bits.
   """
   flags = [f for f in os.environ.get("XLA_FLAGS", "").split() if "_ynn_" not in f]
-  return dict(
-    os.environ, XLA_FLAGS=" ".join(flags), HTMTL_TINY_CACHE=str(_folder() / "cache")
-  )
+  return {**os.environ, "XLA_FLAGS": " ".join(flags), FOLDER: str(_folder())}
 
 
 @contextlib.contextmanager
@@ -114,7 +120,7 @@ def setting():
   from htmtl_jax.sharding import make_mesh
 
   options = {
-    "jax_compilation_cache_dir": os.environ.get("HTMTL_TINY_CACHE") or str(_folder() / "cache"),
+    "jax_compilation_cache_dir": str(_folder() / "cache"),
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
   }
@@ -158,26 +164,45 @@ def run_train(workdir, *flags) -> tuple[int, str, str]:
   return run_main(*train_flags(workdir, *flags))
 
 
+def _made_once(name: str, make: Callable[[pathlib.Path], list[str]]):
+  """(folder, what `make` returned when it filled the folder), by whichever process came first."""
+  folder, returned = _folder() / name, _folder() / f"{name}.json"
+  with open(_folder() / f"{name}.lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, or the process ends
+    if not returned.exists():
+      shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+      result = make(folder)
+      returned.write_text(json.dumps(result))
+    return folder, json.loads(returned.read_text())
+
+
 @functools.cache
 def prepared() -> pathlib.Path:
-  """The prepared arrays of the tiny corpus, made once a test process."""
+  """The prepared arrays of the tiny corpus, made once."""
   from htmtl_jax.data.prepared import prepare_corpus
 
-  directory = _folder() / "prepared"
-  with contextlib.redirect_stderr(io.StringIO()):
-    prepare_corpus(get_config(), directory)
-  return directory
+  def make(directory):
+    with contextlib.redirect_stderr(io.StringIO()):
+      prepare_corpus(get_config(), directory)
+    return []
+
+  return _made_once("prepared", make)[0]
 
 
 @functools.cache
 def trained() -> tuple[pathlib.Path, str, str]:
-  """A finished run, made once a test process: (workdir, stdout, stderr).
+  """A finished run, made once: (workdir, stdout, stderr).
 
-  Read it only; a test that writes works on a copy (`copy_trained`).
+  Read it only, other processes do so at the same time; a test that writes works on a copy
+  (`copy_trained`).
   """
-  workdir = _folder() / "run"
-  status, out, err = run_train(workdir)
-  assert status == 0, err
+
+  def make(workdir):
+    status, out, err = run_train(workdir)
+    assert status == 0, err
+    return [out, err]
+
+  workdir, (out, err) = _made_once("run", make)
   return workdir, out, err
 
 
