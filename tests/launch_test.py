@@ -70,7 +70,7 @@ class LaunchTest(parameterized.TestCase):
   def test_tests(self):
     env, pytest = self.dry_run("test.sh", "--dry_run", "-k", "a or b")
     self.assertTrue(env.endswith("/launch/env.sh test"))
-    self.assertRegex(pytest, r"/.venv/bin/python -m pytest -q .*--dist=loadfile -k a\\ or\\ b$")
+    self.assertRegex(pytest, r"/.venv/bin/python -m pytest -q .*--no-loadscope-reorder -k a\\ or\\ b$")
 
   def test_gpu_run(self):
     env, main, again = self.dry_run("gpu_run.sh", "--dry_run", "--config=c.py", "--mode=train")
