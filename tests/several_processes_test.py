@@ -223,8 +223,9 @@ class TwoProcessesTest(absltest.TestCase):
     program = several_processes_program.__name__
     with Processes(self.folder, "small", program, str(self.folder / "saved"), devices=2) as run:
       self.assertEqual(run.wait(), [0, 0], run.everything_said())
-      found = [json.loads(run.said(i).splitlines()[-1]) for i in range(2)]
       said = [run.said(i) for i in range(2)]
+      lines = [line for own in said for line in own.splitlines() if line.startswith('{"told"')]
+      found = [json.loads(line) for line in lines]
 
     # The first is late: the other one waits, says so, and enters no collective operation before.
     for own in found:
