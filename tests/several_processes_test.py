@@ -199,9 +199,9 @@ class TwoProcessesTest(absltest.TestCase):
 
     # Documents were divided; the results are those of one process, and written once.
     (of_two,) = (workdir / "evaluation").iterdir()
-    step = f"--checkpoint={of_two.name}"
+    step = ("--split=test", f"--checkpoint={of_two.name}")
     of_two = of_two.rename(self.folder / "of_two")
-    status, said = run_alone(*FSDP, "--mode=evaluate", f"--workdir={workdir}", step)
+    status, said = run_alone(*FSDP, "--mode=evaluate", f"--workdir={workdir}", *step)
     self.assertEqual(status, 0, said)
     (of_one,) = (workdir / "evaluation").iterdir()
     results = [json.loads((path / "results.json").read_text()) for path in (of_two, of_one)]
