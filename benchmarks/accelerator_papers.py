@@ -77,7 +77,7 @@ def evaluate(
     if bucket not in steps:
       steps[bucket] = make_eval_step(trainer.model, settings.loss, buckets[bucket], trainer.mesh)
     on_device = put_batch(batch, trainer.mesh)
-    rows = [int(i) for i in indices] + [-1] * (len(maps) - len(indices))
+    rows = [int(i) for i in indices]  # -1 for a blank
     num_pieces = np.array([documents[i].num_pieces if i >= 0 else 0 for i in rows], np.int32)
     result = decoder(state.params, state.step, on_device, num_pieces)
     scored = steps[bucket](state.params, state.step, on_device)

@@ -26,10 +26,9 @@ _ENDLESS = 1_000_000  # steps
 _MORE_STEPS = 3  # that the last child trains
 _MAX_SAVES = 8  # a child that is killed in a save is killed in one of its first so many
 _PATIENCE = 600  # seconds until a child that saves nothing counts as hanging, its start included
-# Less to trace at each start; one program, which all children but the first find in the cache.
+# On top of the config: less to trace at each start, and a save every other step.
 _SETTINGS = (
   "--config.model.decoder_layers=1",
-  "--config.train.accumulate=1",
   "--config.train.evaluate_at_end=false",
   "--config.train.evaluate_every=6",
   "--config.train.checkpoint_every=2",

@@ -6,6 +6,7 @@
 What goes wrong inside is a result too: {"status": "failed", "message": ...}.
 """
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -33,6 +34,7 @@ def measure(request: Request) -> dict:
   start = time.perf_counter()
   system.warm_up()
   first_seconds = time.perf_counter() - start
+  _give_back_memory()
   seconds, others, peaks, steady = [], [], [], []
   for _ in range(request.repeats):
     if request.task == "train" and request.size != "tiny":
@@ -77,14 +79,19 @@ def _prepare(request: Request) -> PreparedSystem:
   return module.prepare(request)
 
 
-def _reset_peak(system: PreparedSystem) -> None:
-  """Forgets the memory that building and compiling took, where the system lets us."""
+def _give_back_memory() -> None:
+  """Once, so that what building and compiling took is in no peak; a training loop does not."""
   gc.collect()
+  with contextlib.suppress(OSError, AttributeError):  # not glibc
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def _reset_peak(system: PreparedSystem) -> None:
+  """Forgets the most memory that was used so far, where the system lets us."""
   system.reset_peak()
   try:
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system first
     pathlib.Path("/proc/self/clear_refs").write_text("5")
-  except (OSError, AttributeError):
+  except OSError:
     pass  # not Linux: the peak of the whole process then
 
 

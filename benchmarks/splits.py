@@ -128,7 +128,7 @@ def prepare(name: str, vocabulary: int, prepared: str) -> PreparedSystem:
 
 
 def time_steps(names: Sequence[str], prepared: str, rounds: int) -> dict[str, dict]:
-  """By split: median seconds of a step, all of them, and parameters. In turns, in this process."""
+  """By split: median seconds of a step, all of them, parameters, when and where. In turns, here."""
   systems = {name: prepare(name, 8000, prepared) for name in names}
   for name, system in systems.items():
     print(f"compiling: {name}", file=sys.stderr, flush=True)
@@ -139,10 +139,16 @@ def time_steps(names: Sequence[str], prepared: str, rounds: int) -> dict[str, di
       start = time.perf_counter()
       system.run()
       seconds[name].append(time.perf_counter() - start)
+  when = {
+    "date": datetime.date.today().isoformat(),
+    "machine": machine.describe_machine(),
+    "versions": machine.describe_versions(),
+  }
   shown = ("parameters", "non_embedding_parameters", "token_and_decoder_share")
   return {
     name: {key: system.facts[key] for key in shown}
     | {"step_seconds": statistics.median(seconds[name]), "all_step_seconds": seconds[name]}
+    | {"timed": when}
     for name, system in systems.items()
   }
 
@@ -170,10 +176,10 @@ def render_table(results: dict[str, dict]) -> str:
   return "\n".join(lines)
 
 
-def render_page_of(record: dict) -> str:
+def render_page_of(splits: dict[str, dict]) -> str:
   """HTML: mean held-out loss against seconds of training, a line for each split."""
   series = []
-  for style, (name, result) in enumerate(record["splits"].items()):
+  for style, (name, result) in enumerate(splits.items()):
     if result["validations"] and result.get("step_seconds"):
       steps = np.array([int(step) for step in result["validations"]], float)
       losses = np.array([np.mean(losses) for losses in result["validations"].values()])
@@ -190,7 +196,7 @@ def render_page_of(record: dict) -> str:
     "run.html",
     "Splits",
     context={
-      "where": f"{record['date']}, papers of {LENGTH:,} tokens.",
+      "where": f"Papers of {LENGTH:,} tokens.",
       "facts": [],
       "warnings": [],
       "groups": groups,
@@ -230,24 +236,21 @@ def main() -> None:
 
 
 def write(out: pathlib.Path, timings: dict[str, dict]) -> None:
-  """Joins timings with those there are and with validations, prints and writes all."""
+  """Joins timings, or those there are, with validations; prints and writes all.
+
+  New timings replace all old ones: times are compared only where they were taken together.
+  """
   path = out / "splits.json"
-  before = json.loads(path.read_text(encoding="utf-8"))["splits"] if path.is_file() else {}
+  if not timings and path.is_file():
+    timings = json.loads(path.read_text(encoding="utf-8"))
   splits = {
-    name: before.get(name, {})
-    | timings.get(name, {})
+    name: timings.get(name, {})
     | {"validations": {str(k): v for k, v in read_validations(out, name).items()}}
     for name in SPLITS
   }
-  record = {
-    "date": datetime.date.today().isoformat(),
-    "machine": machine.describe_machine(),
-    "versions": machine.describe_versions(),
-    "splits": splits,
-  }
   out.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-  write_page(str(out / "splits.html"), render_page_of(record))
+  path.write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
+  write_page(str(out / "splits.html"), render_page_of(splits))
   print(render_table(splits))
 
 

@@ -77,8 +77,10 @@ class CheckpointStore:
           preservation_policy=policy,
         ),
       )
-    # What is kept and what is best, all have to see in the same way.
-    metrics = hosts.gather({step: self._read_metric(step) for step in self.steps()})[0]
+    # What there is, is kept and is best, all have to see in the same way.
+    self._check_all_see(self.steps())
+    read = lambda: {step: self._read_metric(step) for step in self.steps()}
+    metrics = hosts.gather(read() if hosts.is_first() else {})[0]
     self._metrics.update({step: metric for step, metric in metrics.items() if metric is not None})
 
   def __enter__(self) -> "CheckpointStore":
@@ -338,6 +340,16 @@ class CheckpointStore:
           f"the checkpoint at step {step} in {self._directory} is of another model: {name} "
           f"is {_describe_leaf(saved.get(name))} there and {_describe_leaf(wanted.get(name))} "
           "now; use the config of that run, or a new --workdir"
+        )
+
+  def _check_all_see(self, steps: list[int]) -> None:
+    """Complains where a process has another view of the folder: each would go on from its own."""
+    for process, others in enumerate(hosts.gather(steps)):
+      if others != steps:
+        raise UserError(
+          f"process {jax.process_index()} finds checkpoints at steps {steps} in {self._directory}, "
+          f"process {process} at {others}; all have to see the same file system there, and its "
+          "newest state: check that, and start again"
         )
 
   def _read_position(self, step: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import errno
 import glob
+import math
 import os
 import sys
 import threading
@@ -32,6 +33,7 @@ from htmtl_jax.errors import DISK_ERRORS, UserError
 
 EX_TEMPFAIL = 75  # of sysexits.h, after SIGTERM
 FLAGS = ("coordinator", "num_processes", "process_id")
+_goodbye: threading.Thread | None = None  # that waits for the others at the end
 _GOODBYE_SECONDS = 30  # the others, if they have met the same, are here by then
 _HEARTBEAT = "HTMTL_HEARTBEAT_SECONDS"
 _JOB_INDEX = "JOB_COMPLETION_INDEX"  # set by Kubernetes in the pods of an indexed Job
@@ -107,7 +109,8 @@ def detect(
 def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
   """Inside, JAX's devices are those of all hosts, if there are several.
 
-  Leaving it in peace waits for the others, see `hosts.meet`; after an error, see `leave`.
+  Leaving it in peace waits for the others, for as long as `hosts.meet` would; after an error,
+  see `leave`.
 
   Raises:
     UserError: see `detect`; or the others were not met.
@@ -117,20 +120,15 @@ def joined(flags: Mapping[str, str | None]) -> Iterator[None]:
     yield
     return
   _start(cluster)
-  import jax
-
-  from htmtl_jax import hosts
-
   try:
     yield
-    hosts.meet()  # the first may be writing still
   except Exception as error:
     if isinstance(error, UserError) or getattr(error, "errno", None) in (*DISK_ERRORS, errno.EPIPE):
       raise  # `main` has a line for it, and leaves
     traceback.print_exc()
     leave(1)
   else:
-    jax.distributed.shutdown()
+    _say_goodbye()  # the first may be writing still
 
 
 def leave(status: int) -> int:
@@ -144,9 +142,7 @@ def leave(status: int) -> int:
   jax = sys.modules.get("jax")
   has_others = jax is not None and jax.distributed.is_initialized()
   if has_others:
-    goodbye = threading.Thread(target=jax.distributed.shutdown, daemon=True)
-    goodbye.start()
-    goodbye.join(_GOODBYE_SECONDS)
+    _say_goodbye(_GOODBYE_SECONDS)
   if has_others or status == EX_TEMPFAIL:
     sys.stdout.flush()
     sys.stderr.flush()
@@ -154,10 +150,26 @@ def leave(status: int) -> int:
   return status
 
 
+def _say_goodbye(seconds: float | None = None) -> None:
+  """Waits until all have come to their end, in peace or by an error, so that nobody is missed.
+
+  In a thread, since a signal would have to wait for JAX otherwise; and only once.
+  """
+  global _goodbye
+  if _goodbye is None:
+    import jax
+
+    _goodbye = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+    _goodbye.start()
+  _goodbye.join(seconds)
+
+
 def _start(cluster: Cluster) -> None:
   import jax
 
-  from htmtl_jax import progress
+  from htmtl_jax import hosts, progress
+
+  hours = hosts.wait_hours()
 
   # SIGTERM is ours (`interruption.py`); JAX's service would take it away from us.
   jax.config.update("jax_enable_preemption_service", False)
@@ -168,6 +180,7 @@ def _start(cluster: Cluster) -> None:
       cluster.process_id if cluster.coordinator else None,
       cluster_detection_method="deactivate" if cluster.coordinator else cluster.method,
       heartbeat_timeout_seconds=int(os.environ.get(_HEARTBEAT, 100)),
+      shutdown_timeout_seconds=math.ceil(hours * 3600),
     )
   except (RuntimeError, ValueError) as error:
     raise UserError(

@@ -10,11 +10,11 @@ collective operation of the devices it has some of others, of minutes, and they 
 
 from collections.abc import Callable
 import contextlib
-import math
 import os
 import pickle
 import sys
 import threading
+import time
 from typing import Any, TypeVar
 
 import jax
@@ -29,6 +29,7 @@ from htmtl_jax.sharding import put_by_host, replicated
 T = TypeVar("T")
 
 _WAIT = "HTMTL_WAIT_HOURS"
+_FEWEST_HOURS, _MOST_HOURS = 1e-4, 100_000  # milliseconds have to fit into JAX's integer
 _QUIET_SECONDS = 60  # so long nobody says that he waits
 
 
@@ -38,12 +39,12 @@ def meet() -> None:
   Says so in a line after a minute. SIGTERM is heard meanwhile.
 
   Raises:
-    UserError: the others did not come in that time, or it is no number above 0.
+    UserError: somebody did not come in that time, or see `wait_hours`.
   """
   if jax.process_count() == 1:
     return
-  hours = _wait_hours()
-  errors = []
+  hours = wait_hours()
+  started, errors = time.monotonic(), []
 
   def wait():
     try:
@@ -63,19 +64,31 @@ def meet() -> None:
     waiting.join()
   if errors:
     if "DEADLINE_EXCEEDED" in str(errors[0]):
+      if time.monotonic() - started < hours * 3600 / 2:  # it is this one that was waited for
+        raise UserError(
+          f"process {jax.process_index()} came too late: the others had waited {hours:g} h for it; "
+          f"run the same command again, with {_WAIT} at more hours"
+        ) from errors[0]
       raise UserError(
-        f"process {jax.process_index()} has waited {hours:g} h for the others; see what they do, or "
-        f"set {_WAIT} to more hours"
+        f"process {jax.process_index()} has waited {hours:g} h for the others; see what they do, and "
+        f"run the same command again, with {_WAIT} at more hours if they need them"
       ) from errors[0]
     raise errors[0]
 
 
-def _wait_hours() -> float:
+def wait_hours() -> float:
+  """HTMTL_WAIT_HOURS, or 24.
+
+  Raises:
+    UserError: it is none that one can wait.
+  """
   text = os.environ.get(_WAIT, "24")
   with contextlib.suppress(ValueError):
-    if 0 < float(text) < math.inf:
+    if _FEWEST_HOURS <= float(text) <= _MOST_HOURS:
       return float(text)
-  raise UserError(f"{_WAIT}={text} must be a number of hours above 0")
+  raise UserError(
+    f"{_WAIT}={text} must be a number of hours from {_FEWEST_HOURS:g} to {_MOST_HOURS:,}"
+  )
 
 
 def is_first() -> bool:

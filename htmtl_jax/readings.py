@@ -99,7 +99,6 @@ def read_documents(
   with Progress(len(tokenized), "decode", unit="document") as progress:
     part = host_part(run.experiment.mesh)
     for _, indices, batch, pieces in packed.evaluation_batches(run.experiment.multiple, *part):
-      indices = list(indices) + [-1] * (len(pieces) - len(indices))
       rows = [None if i < 0 else tokenized[int(i)] for i in indices]
       if write:
         num_pieces = [0 if row is None else row.num_pieces for row in rows]

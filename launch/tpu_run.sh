@@ -39,6 +39,10 @@ run gcloud compute tpus tpu-vm scp "$archive" "$name:htmtl_jax.tar.gz" "${common
 
 unpack='mkdir -p htmtl_jax && tar -C htmtl_jax -xzf htmtl_jax.tar.gz && cd htmtl_jax'
 install='HTMTL_EXTRAS=tpu launch/env.sh'
-main="HTMTL_MULTIHOST=1 .venv/bin/python -m htmtl_jax.main $(print_command "$@")"
+passed=""  # what these are set to here holds on the hosts too
+for variable in HTMTL_HEARTBEAT_SECONDS HTMTL_WAIT_HOURS; do
+  [[ -z "${!variable:-}" ]] || passed+="$(print_command "$variable=${!variable}") "
+done
+main="HTMTL_MULTIHOST=1 $passed.venv/bin/python -m htmtl_jax.main $(print_command "$@")"
 run gcloud compute tpus tpu-vm ssh "$name" "${common[@]}" \
   --command="$unpack && $install && $main"

@@ -40,6 +40,8 @@ class DropoutTest(parameterized.TestCase):
   def test_pages_of_large_arrays_are_independent(self):
     key = jax.random.bits(jax.random.key(0), (2,), jnp.uint32)
     whole = np.asarray(keep_mask(key, (8, 256, 256), 0.5))
+    draw = lambda key: keep_mask(key, (64, 1088, 128, 1536), 0.5)  # traced: it would be 13 GB
+    self.assertEqual(jax.eval_shape(draw, key).shape, (64, 1088, 128, 1536))
     with mock.patch.object(dropout, "_PAGE", 256 * 256):
       paged = np.asarray(keep_mask(key, (8, 256, 256), 0.5))
       one = np.asarray(keep_mask(key, (256, 256), 0.5))

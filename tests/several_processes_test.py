@@ -193,9 +193,10 @@ class TwoProcessesTest(absltest.TestCase):
     for path in (workdir, reference):
       with CheckpointStore(path / "checkpoints", read_only=True) as store:
         leaves = jax.tree.leaves(store.restore_params(stopped + 3))
-        params.append(np.concatenate([leaf.ravel() for leaf in leaves]))
-    # Not one by one: Adam makes whole steps of gradients that are nothing but rounding.
-    self.assertLess(np.linalg.norm(params[0] - params[1]), 1e-3 * np.linalg.norm(params[1]))
+        params.append(leaves)
+    # Not number by number: Adam makes whole steps of gradients that are nothing but rounding.
+    for found, expected in zip(*params, strict=True):
+      self.assertLess(np.linalg.norm(found - expected), 1e-2 * np.linalg.norm(expected) + 1e-3)
 
     # Documents were divided; the results are those of one process, and written once.
     (of_two,) = (workdir / "evaluation").iterdir()
@@ -277,15 +278,17 @@ class MeetTest(absltest.TestCase):
 
     def wait(name, milliseconds):
       asked.append(milliseconds)
+      time.sleep(min(milliseconds / 1000, 0.4))
       raise RuntimeError("DEADLINE_EXCEEDED: Barrier timed out")
 
-    with mock.patch.dict("os.environ", HTMTL_WAIT_HOURS="0.5"):
-      with self.assertRaisesRegex(UserError, r"^process 0 has waited 0\.5 h .*HTMTL_WAIT_HOURS"):
+    with mock.patch.dict("os.environ", HTMTL_WAIT_HOURS="0.0001"):
+      with self.assertRaisesRegex(UserError, r"^process 0 has waited 0\.0001 h .*HTMTL_WAIT_HOURS"):
         self.meet(wait)
-    with self.assertRaises(UserError):
+    # At once: the others have waited, and it is this process that was late.
+    with self.assertRaisesRegex(UserError, "^process 0 came too late: the others had waited 24 h"):
       self.meet(wait)
-    self.assertEqual(asked, [30 * 60_000, 24 * 60 * 60_000])
-    for hours in ("soon", "0", "inf"):
+    self.assertEqual(asked, [360, 24 * 60 * 60_000])
+    for hours in ("soon", "0", "inf", "1e300", "1e-9"):
       with mock.patch.dict("os.environ", HTMTL_WAIT_HOURS=hours):
         with self.assertRaisesRegex(UserError, f"HTMTL_WAIT_HOURS={hours} must be a number"):
           self.meet(wait)

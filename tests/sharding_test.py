@@ -5,6 +5,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import PartitionSpec as P
 import numpy as np
 import optax
@@ -72,9 +73,15 @@ class MeshTest(parameterized.TestCase):
 
   def test_a_torus_whose_axes_have_to_be_shared(self):
     config = MeshConfig(tensor=2, sequence=2)
-    with mock.patch.object(jax, "make_mesh", side_effect=NotImplementedError):
+    with (
+      mock.patch.object(jax, "make_mesh", side_effect=NotImplementedError),
+      mock.patch.object(
+        mesh_utils, "create_device_mesh", wraps=mesh_utils.create_device_mesh
+      ) as create,
+    ):
       mesh = make_mesh(config)
     self.assertEqual(mesh, make_mesh(config))
+    self.assertTrue(create.call_args.kwargs["allow_split_physical_axes"])
 
   @parameterized.parameters(
     {"data": 3},
@@ -93,7 +100,9 @@ class MeshTest(parameterized.TestCase):
     mesh = make_mesh(MeshConfig(data=2, sequence=4))
     buckets = [dataclasses.replace(tiny.BUCKET, token_rows=rows) for rows in (8, 16, 12)]
     check_token_rows(mesh, buckets)
-    with self.assertRaisesRegex(UserError, r"^config\.mesh\.sequence: 4 [^\n]* 7 token rows [^\n]+$"):
+    with self.assertRaisesRegex(
+      UserError, r"^config\.mesh\.sequence: 4 [^\n]* 7 token rows [^\n]+$"
+    ):
       check_token_rows(mesh, [*buckets, tiny.BUCKET])
 
 

@@ -51,7 +51,7 @@ def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
 
   Args:
     key: [2] uint32, random.
-    shape: of at most 2**32 pages.
+    shape: of at most 2**32 pages, the last axis no longer than one.
     rate: in [0, 1).
   """
   first = next(i for i in range(len(shape) + 1) if math.prod(shape[i:]) <= _PAGE)

@@ -22,7 +22,7 @@ def on_every_device(
     in_axes: logical axes of each argument (`htmtl_jax/sharding.py`), as tuples, or trees of such.
     out_axes: those of the result.
     whole_if_uneven: a logical axis that does not divide some argument cuts none; else it is an
-      error. For functions that do not mind, since they sum over no axis.
+      error. For functions that do not mind whether they have a part or the whole.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:
