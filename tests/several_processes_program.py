@@ -9,6 +9,7 @@ Two processes with two devices each. Prints one line of JSON; `several_processes
 import argparse
 import json
 import pathlib
+import sys
 import time
 from unittest import mock
 
@@ -113,16 +114,24 @@ def put_documents() -> dict:
   return found
 
 
-def main() -> None:
+def main() -> int:
+  """The first meets an error when the others have come to their end, as of a full pipe."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("folder", type=pathlib.Path)
   for name in distributed.FLAGS:
     parser.add_argument(f"--{name}")
   arguments = parser.parse_args()
-  with distributed.joined(vars(arguments)):
-    found = wait_for_the_first() | save_and_restore(arguments.folder) | put_documents()
-    print(json.dumps(found), flush=True)
+  try:
+    with distributed.joined(vars(arguments)):
+      found = wait_for_the_first() | save_and_restore(arguments.folder) | put_documents()
+      print(json.dumps(found), flush=True)
+      if hosts.is_first():
+        time.sleep(LATE)
+        raise UserError("met at the end")
+  except UserError:
+    return distributed.leave(2)
+  return distributed.leave(0)
 
 
 if __name__ == "__main__":
-  main()
+  sys.exit(main())

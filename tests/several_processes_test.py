@@ -223,7 +223,8 @@ class TwoProcessesTest(absltest.TestCase):
   def test_waits_damage_and_documents(self):
     program = several_processes_program.__name__
     with Processes(self.folder, "small", program, str(self.folder / "saved"), devices=2) as run:
-      self.assertEqual(run.wait(), [0, 0], run.everything_said())
+      # What the first met in the end is its own matter.
+      self.assertEqual(run.wait(), [2, 0], run.everything_said())
       said = [run.said(i) for i in range(2)]
       lines = [line for own in said for line in own.splitlines() if line.startswith('{"told"')]
       found = [json.loads(line) for line in lines]
