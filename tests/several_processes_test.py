@@ -106,7 +106,8 @@ class Processes:
     deadline = time.monotonic() + TIMEOUT
     while text not in self.said():
       if any(process.poll() is not None for process in self.processes):
-        raise AssertionError(f"ended early: {self.everything_said()}")
+        statuses = [process.poll() for process in self.processes]
+        raise AssertionError(f"ended early with {statuses}: {self.everything_said()}")
       if time.monotonic() > deadline:
         raise AssertionError(f"not {text!r} after {TIMEOUT} s: {self.everything_said()}")
       time.sleep(0.02)
