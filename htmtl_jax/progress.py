@@ -72,6 +72,9 @@ class Progress:
       self._stream = io.StringIO()
     self._clock = clock
     self._start = self._last_line_time = clock()
+    # What the rate is counted from: the first unit, once others have followed it, since it may
+    # have waited for a compilation.
+    self._first: tuple[float, int] | None = None
     self._last_line_count: int | None = None
     self._postfix: dict[str, Any] = {}
     self._bar = None
@@ -96,6 +99,7 @@ class Progress:
   def update(self, n: int = 1, **postfix: Any) -> None:
     """Counts `n` more units; `postfix` values stay shown until replaced."""
     self._count += n
+    self._first = self._first or (self._clock(), self._count)
     self._postfix.update(postfix)
     if self._bar is not None:
       if postfix:
@@ -113,6 +117,8 @@ class Progress:
     """Counts `n` units that were done before; like `initial`, they say nothing of the rate."""
     self._initial += n
     self._count += n
+    if self._first:
+      self._first = (self._first[0], self._first[1] + n)
     if self._bar is not None:
       self._bar.initial += n
       self._bar.update(n)
@@ -141,9 +147,11 @@ class Progress:
     if self._total > 0:
       parts[0] += f" ({100 * self._count // self._total}%)"
     seconds = self._clock() - self._start
-    done = self._count - self._initial
-    if done > 0 and seconds > 0:
-      rate = done / seconds
+    done, spent = self._count - self._initial, seconds
+    if self._first and self._count > self._first[1] and self._clock() > self._first[0]:
+      done, spent = self._count - self._first[1], self._clock() - self._first[0]
+    if done > 0 and spent > 0:
+      rate = done / spent
       parts.append(
         f"{rate:.3g} {self._unit}/s" if rate >= 0.1 else f"{1 / rate:.3g} s/{self._unit}"
       )

@@ -129,6 +129,11 @@ def run_summarize(
     UserError: nothing to read, a folder that cannot be written, or one with pages of
       somebody else where the reports belong.
   """
+  if workdir and not os.path.isdir(workdir):
+    raise UserError(
+      f"--workdir={workdir}: no such folder; give that of a trained run, or leave it out for an "
+      "extract without a model"
+    )
   documents = read_papers(input_path)
   if output_directory:
     _prepare_output(output_directory, documents)

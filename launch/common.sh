@@ -55,6 +55,19 @@ need() {
   done
 }
 
+# Sets DRY_RUN if --dry_run is among the arguments, wherever, and ARGUMENTS to the others.
+take_dry_run() {
+  local argument
+  ARGUMENTS=()
+  for argument in "$@"; do
+    if [[ "$argument" == --dry_run ]]; then
+      DRY_RUN=1
+    else
+      ARGUMENTS+=("$argument")
+    fi
+  done
+}
+
 # Runs a command again as long as it ends with 75, that is: interrupted, and saved. Who ends this
 # script with SIGTERM ends the command, too, and then it is not run again.
 run_until_finished() {

@@ -19,7 +19,7 @@ for argument in "$@"; do
     *) fail "unknown argument $argument; the head of this file lists them" ;;
   esac
 done
-[[ -n "$image" ]] || fail "--image is missing, for example --image=htmtl:latest"
+[[ -n "$image" ]] || fail "--image is missing, for example --image=htmtl:latest; or HTMTL_IMAGE in launch/settings.env"
 case "$extras" in
   cuda13 | tpu | none) ;;
   *) fail "--extras=$extras is unknown; choose cuda13, tpu or none" ;;

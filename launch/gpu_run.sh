@@ -10,10 +10,8 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-if [[ "${1:-}" == --dry_run ]]; then
-  DRY_RUN=1
-  shift
-fi
+take_dry_run "$@"
+set -- ${ARGUMENTS[@]+"${ARGUMENTS[@]}"}
 [[ $# -gt 0 ]] || fail "nothing to run; give the arguments of htmtl_jax.main, like --config=..."
 
 run env HTMTL_EXTRAS=cuda13 "$HTMTL_ROOT/launch/env.sh"

@@ -7,10 +7,8 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-if [[ "${1:-}" == --dry_run ]]; then
-  DRY_RUN=1
-  shift
-fi
+take_dry_run "$@"
+set -- ${ARGUMENTS[@]+"${ARGUMENTS[@]}"}
 run "$HTMTL_ROOT/launch/env.sh" test
 cd "$HTMTL_ROOT"
 # A file of tests stays on one worker, which compiles its programs once; the longest come first.

@@ -28,7 +28,7 @@ for argument in "$@"; do
     *) fail "unknown argument $argument; the head of this file lists them" ;;
   esac
 done
-[[ -n "$name" ]] || fail "--name is missing"
+[[ -n "$name" ]] || fail "--name is missing; give it, or HTMTL_TPU_NAME in launch/settings.env"
 [[ -n "$zone" ]] || fail "--zone is missing, for example --zone=us-central1-a"
 
 common=(--zone="$zone" --accelerator-type="$type" ${project:+--project="$project"})

@@ -24,8 +24,8 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-[[ -n "$name" ]] || fail "--name is missing"
-[[ -n "$zone" ]] || fail "--zone is missing"
+[[ -n "$name" ]] || fail "--name is missing; give it, or HTMTL_TPU_NAME in launch/settings.env"
+[[ -n "$zone" ]] || fail "--zone is missing; give it, or HTMTL_ZONE in launch/settings.env"
 [[ $# -gt 0 ]] || fail "nothing to run; give the arguments of htmtl_jax.main after --"
 common=(--zone="$zone" --worker=all ${project:+--project="$project"})
 

@@ -29,7 +29,7 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-[[ -n "$name" ]] || fail "--name is missing"
+[[ -n "$name" ]] || fail "--name is missing; give it, or HTMTL_TPU_NAME in launch/settings.env"
 [[ -n "$zone" ]] || fail "--zone is missing, for example --zone=us-central1-a"
 [[ $# -gt 0 ]] || fail "nothing to run; give the arguments of htmtl_jax.main after --"
 

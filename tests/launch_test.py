@@ -73,7 +73,7 @@ class LaunchTest(parameterized.TestCase):
     self.assertRegex(pytest, r"/.venv/bin/python -m pytest -q .*--no-loadscope-reorder -k a\\ or\\ b$")
 
   def test_gpu_run(self):
-    env, main, again = self.dry_run("gpu_run.sh", "--dry_run", "--config=c.py", "--mode=train")
+    env, main, again = self.dry_run("gpu_run.sh", "--config=c.py", "--dry_run", "--mode=train")
     self.assertEqual(again, "# again, as long as it ends with 75")
     self.assertRegex(env, r"^env HTMTL_EXTRAS=cuda13 .*/launch/env\.sh$")
     self.assertTrue(main.endswith("-m htmtl_jax.main --config=c.py --mode=train"), main)

@@ -264,6 +264,13 @@ class TrainedTest(SummarizeTestCase):
 
 
 class WithoutModelTest(SummarizeTestCase):
+  def test_a_folder_that_is_not_there_is_refused(self):
+    (self.folder / "soil.md").write_text(PAPER)
+    flags = (f"--input={self.folder / 'soil.md'}", f"--workdir={self.folder / 'nothere'}")
+    status, _, err = tiny_config.run_main("--mode=summarize", *flags)
+    self.assertEqual(status, 2)
+    self.assertRegex(err, r"^htmtl_jax: error: --workdir=[^\n]*nothere: no such folder[^\n]*\n$")
+
   def test_lexrank_extract_is_labelled(self):
     path = self.folder / "soil.md"
     path.write_text(PAPER)
