@@ -165,10 +165,12 @@ def _say_goodbye(seconds: float | None = None) -> None:
 
 
 def _start(cluster: Cluster) -> None:
+  global _goodbye
   import jax
 
   from htmtl_jax import hosts, progress
 
+  _goodbye = None
   hours = hosts.wait_hours()
 
   # SIGTERM is ours (`interruption.py`); JAX's service would take it away from us.
