@@ -6,7 +6,7 @@
 The first command trains every split, one after the other, on the same papers in the same
 order; a split that is finished is not trained again, one that was interrupted goes on. The
 second times a step of each, on a machine where nothing else runs, all in one process and in
-turns, and writes the table, FILE.json and a chart of what is there. Time to a loss is steps
+turns, and writes the table, splits.json and a chart of what is there. Time to a loss is steps
 times the median step, so training may share the machine and timing may not.
 
 Papers of up to 4,096 tokens, width 128, all three summaries, dropout 0, a cosine schedule: small
