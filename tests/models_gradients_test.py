@@ -1,11 +1,14 @@
 """Functions with gradients of their own, against JAX's gradient of the plain formula."""
 
+from unittest import mock
+
 from absl.testing import absltest
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from htmtl_jax.models import attention
 from htmtl_jax.models.attention import attend, attention_weights
 from htmtl_jax.models.layers import gelu, rms_norm
 
@@ -51,6 +54,17 @@ class GradientsTest(absltest.TestCase):
       self.draw(2, 7, 3, 4),
       self.draw(2, 7, 3, 4),
     )
+
+  def test_attention_in_blocks_of_queries(self):
+    mask = self.bools(2, 7, 5).at[0, 2].set(False)
+    with mock.patch.object(attention, "SCORES", 2 * 3 * 2 * 5):  # of 2 of 7 queries
+      self.assert_same(
+        lambda *qkv: attend(*qkv, mask),
+        lambda *qkv: plain_attention(*qkv, mask),
+        self.draw(2, 7, 3, 4),
+        self.draw(2, 5, 3, 4),
+        self.draw(2, 5, 3, 4),
+      )
 
   def test_what_is_kept_for_the_backward_pass_is_small(self):
     x = self.draw(16, 128)

@@ -100,6 +100,18 @@ class MemoryAttentionTest(parameterized.TestCase):
         blocks = Blocks.cover(keys, most)
         self.assertEqual(Blocks.cover(blocks.length, most), blocks)
 
+  @parameterized.parameters(
+    (4608, 8 * 1216, 512),  # one document at size base: as it is
+    (4608, 4 * 8 * 1216, 128),
+    (4608, 16 * 1216, 256),
+    (4608, 10**9, 128),  # no smaller than the lanes
+    (1152, 4 * 8 * 1216, 128),  # 384 is cut in three, not in halves
+  )
+  def test_more_queries_have_smaller_blocks_of_the_same_keys(self, keys, queries, size):
+    blocks = Blocks.cover(keys, 512)
+    finer = blocks.for_queries(queries)
+    self.assertEqual((finer.length, finer.size), (blocks.length, size))
+
 
 if __name__ == "__main__":
   absltest.main()

@@ -15,8 +15,8 @@ from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.gpu import masked, rows
 from htmtl_jax.models.gpu.launch import choose
 from htmtl_jax.models.layers import RMSNorm, dense, rotate
-from htmtl_jax.models.memory_attention import Blocks, attend_to_memory
-from htmtl_jax.models.on_devices import on_every_device
+from htmtl_jax.models.memory_attention import SCORES, Blocks, attend_to_memory
+from htmtl_jax.models.on_devices import devices_along, on_every_device
 from htmtl_jax.models.rows import NEGATIVE
 
 _on_every_device = functools.partial(on_every_device, whole_if_uneven=True)
@@ -81,23 +81,69 @@ attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _forward(query, key, value, mask):
-  weights = attention_weights(query, key, mask=mask)
-  return jnp.einsum("...hqk,...khe->...qhe", weights.astype(value.dtype), value)
+  def some(query, mask):
+    weights = attention_weights(query, key, mask=mask)
+    return jnp.einsum("...hqk,...khe->...qhe", weights.astype(value.dtype), value)
+
+  count = _query_blocks(query, key)
+  if count == 1:
+    return some(query, mask)
+  out = jax.lax.map(lambda block: some(*block), (_cut(query, count), _cut(mask, count)))
+  return _join(out, query.shape[1])
 
 
 def _backward(query, key, value, mask, out, gradient):
-  weights = attention_weights(query, key, mask=mask)
-  d_value = jnp.einsum("...hqk,...qhe->...khe", weights.astype(value.dtype), gradient)
-  d_weights = jnp.einsum(
-    "...qhe,...khe->...hqk", gradient, value, preferred_element_type=jnp.float32
-  )
-  # Sum over keys of weight times its gradient, from the output alone (Dao et al. 2022).
-  inner = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)  # [..., q, H]
-  d_scores = weights * (d_weights - jnp.moveaxis(inner, -1, -2)[..., None])
-  d_scores = (d_scores * query.shape[-1] ** -0.5).astype(query.dtype)
-  d_query = jnp.einsum("...hqk,...khe->...qhe", d_scores, key)
-  d_key = jnp.einsum("...hqk,...qhe->...khe", d_scores, query)
-  return d_query, d_key, d_value
+  def some(query, mask, out, gradient):
+    weights = attention_weights(query, key, mask=mask)
+    d_value = jnp.einsum("...hqk,...qhe->...khe", weights.astype(value.dtype), gradient)
+    d_weights = jnp.einsum(
+      "...qhe,...khe->...hqk", gradient, value, preferred_element_type=jnp.float32
+    )
+    # Sum over keys of weight times its gradient, from the output alone (Dao et al. 2022).
+    inner = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)  # [..., q, H]
+    d_scores = weights * (d_weights - jnp.moveaxis(inner, -1, -2)[..., None])
+    d_scores = (d_scores * query.shape[-1] ** -0.5).astype(query.dtype)
+    d_query = jnp.einsum("...hqk,...khe->...qhe", d_scores, key)
+    d_key = jnp.einsum("...hqk,...qhe->...khe", d_scores, query)
+    return d_query, d_key, d_value
+
+  count = _query_blocks(query, key)
+  if count == 1:
+    return some(query, mask, out, gradient)
+
+  def body(total, block):
+    d_query, *d_keys_values = some(*block)
+    return jax.tree.map(lambda x, y: x + y, total, tuple(d_keys_values)), d_query
+
+  zeros = jnp.zeros(key.shape, jnp.float32)
+  blocks = tuple(_cut(x, count) for x in (query, mask, out, gradient))
+  (d_key, d_value), d_query = jax.lax.scan(body, (zeros, zeros), blocks)
+  return _join(d_query, query.shape[1]), d_key.astype(key.dtype), d_value.astype(value.dtype)
+
+
+def _query_blocks(query, key) -> int:
+  """How many blocks of queries are taken one after the other, so that a block's scores stay at hand.
+
+  Rows, [B, r, w, H, E], are short: one. The decoder looks at all of its targets: some.
+  """
+  if query.ndim > 4:
+    return 1
+  batch, queries, heads, _ = query.shape
+  per_device = -(-batch // devices_along("act_batch")) * -(-heads // devices_along("heads"))
+  return -(-per_device * queries * key.shape[1] // SCORES)
+
+
+def _cut(x, count):
+  """[B, q, ...] -> [count, B, m, ...], filled up with zeros: queries that may look at nothing."""
+  size = -(-x.shape[1] // count)
+  x = jnp.pad(x, [(0, 0), (0, count * size - x.shape[1])] + [(0, 0)] * (x.ndim - 2))
+  return jnp.moveaxis(x.reshape(x.shape[0], count, size, *x.shape[2:]), 1, 0)
+
+
+def _join(x, length):
+  """The inverse of `_cut`."""
+  x = jnp.moveaxis(x, 0, 1)
+  return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
 
 
 def _kernels(query, key):

@@ -75,40 +75,45 @@ class DecoderStack(nn.Module):
     self.final_norm = RMSNorm(config)
 
   def project(self, memory_states):
-    """[B, M, D] -> [layers, 2, B, H, E, M], keys and values of all layers.
+    """[B, M, D] -> keys and values of all layers but the last, as `_run` takes them, and of the last.
 
-    The weights are the left factor of the product, so that it comes out transposed.
+    Both are ([B, H, E, M], [B, H, E, M]), of the layers a list of them, or where layers are
+    scanned one, [layers - 1, B, H, E, M]. The weights are the left factor of the product, so that
+    it comes out transposed; each is a product of its own, so that none is cut out of another.
     """
-    projected = self.memory_projection(self.memory_norm(memory_states), transposed=True)
-    return jnp.moveaxis(projected, -2, 2)
+    normed = self.memory_norm(memory_states)
+    last = self.config.decoder_layers - 1
+
+    def keys_and_values(layer):
+      project = lambda i: self.memory_projection(normed, transposed=True, part=(layer, i))
+      return tuple(jnp.moveaxis(project(i), -2, -4) for i in range(2))
+
+    if self.config.scan_layers and last:
+      return keys_and_values(slice(last)), keys_and_values(last)
+    return [keys_and_values(i) for i in range(last)], keys_and_values(last)
 
   def _run(self, function, carry, keys_values):
-    """Runs `function(layer, carry, (index, keys_values)) -> (carry, None)` over all but the last."""
+    """Runs `function(layer, carry, keys_values) -> (carry, None)` over all layers but the last."""
     count = self.config.decoder_layers - 1
-    if count == 0:
-      return carry
-    if self.config.scan_layers:
-      carry, _ = scan_layers(function, count)(
-        self.layers, carry, (jnp.arange(count), keys_values[:-1])
-      )
-      return carry
-    for i, layer in enumerate(self.layer):
-      carry, _ = function(layer, carry, (i, keys_values[i]))
+    if count and self.config.scan_layers:
+      return scan_layers(function, count)(self.layers, carry, keys_values)[0]
+    for layer, layer_keys_values in zip(self.layer if count else [], keys_values, strict=True):
+      carry, _ = function(layer, carry, layer_keys_values)
     return carry
 
   def __call__(
     self, x, targets: Targets, memory: Memory, unit_weights, level_weights, deterministic
   ):
-    keys_values = self.project(memory.states)
+    keys_values, last_keys_values = self.project(memory.states)
     same = targets.level[:, :, None] == targets.level[:, None, :]
     causal = targets.position[:, :, None] >= targets.position[:, None, :]
     mask = same & causal & targets.mask[:, :, None]
     shared = (targets.position, mask, memory.bias, level_weights)
 
     apply = rematerialise(lambda layer, x, kv: layer(x, kv, *shared, deterministic), self.config)
-    x = self._run(lambda layer, x, xs: (apply(layer, x, xs[1]), None), x, keys_values)
+    x = self._run(lambda layer, x, kv: (apply(layer, x, kv), None), x, keys_values)
     x, context, scores = self.last_layer.with_scores(
-      x, keys_values[-1], *shared, unit_weights, targets.ids, memory.token_ids, deterministic
+      x, last_keys_values, *shared, unit_weights, targets.ids, memory.token_ids, deterministic
     )
     return DecoderOutput(self.final_norm(x), context, scores)
 

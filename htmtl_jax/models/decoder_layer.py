@@ -69,7 +69,7 @@ class CrossAttention(nn.Module):
 
     Args:
       x: [B, T, D].
-      keys_values: [2, B, H, E, M], see `memory_attention.py`.
+      keys_values: both [B, H, E, M], see `memory_attention.py`.
       bias: [B, 3, M] float32.
       level_weights: [B, T, 3] float32, one-hot level of each query.
       deterministic: True switches dropout off.

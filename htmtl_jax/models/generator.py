@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from htmtl_jax.models.cached_attention import multiply_tiles
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.vocabulary_softmax import target_log_softmax
 
 TINY = 1e-20  # below any probability that matters, above float32's smallest normal
-_CHUNK = 256  # target tokens of a document whose logits exist at a time
 
 
 class Generator(nn.Module):
@@ -60,16 +60,7 @@ class Generator(nn.Module):
       label smoothing, gate [B, T] the probability to generate), all float32.
     """
 
-    def chunk(states, targets):
-      logits = self.logits(states, embedding)
-      log_normaliser = jax.nn.logsumexp(logits, axis=-1)
-      # Not a gather: its gradient would be a scatter.
-      is_target = targets[..., None] == jnp.arange(logits.shape[-1])
-      target_logits = jnp.where(is_target, logits, 0.0).sum(-1)
-      mean = jnp.where(jnp.isfinite(logits), logits, 0.0).sum(-1) / self.num_real_ids
-      return target_logits - log_normaliser, mean - log_normaliser
-
-    log_prob, mean_log_prob = _by_chunks(chunk, states, targets)
+    log_prob, mean_log_prob = target_log_softmax(self.num_real_ids, states, embedding, targets)
     if not self.config.copy:
       return log_prob, mean_log_prob, jnp.ones_like(log_prob)
     log_gate, log_copy_gate = self._log_gates(states, contexts, token_mass)
@@ -121,27 +112,3 @@ class Generator(nn.Module):
     log_gate = jnp.where(nothing, 0.0, jax.nn.log_sigmoid(score))
     log_copy_gate = jnp.where(nothing, -jnp.inf, jax.nn.log_sigmoid(-score))
     return log_gate, log_copy_gate
-
-
-def _by_chunks(function, *arrays):
-  """`function` of slices of the [B, T, ...] arrays along T, its results [B, T] put together.
-
-  Logits of all targets would be the largest array of a training step with a large
-  vocabulary; a chunk's are computed again in the backward pass instead of being kept.
-  """
-  length = arrays[0].shape[1]
-  count = -(-length // _CHUNK)
-  if count == 1:
-    return function(*arrays)
-  size = -(-length // count)
-
-  def cut(array):
-    array = jnp.pad(array, [(0, 0), (0, count * size - length)] + [(0, 0)] * (array.ndim - 2))
-    return jnp.moveaxis(array.reshape(array.shape[0], count, size, *array.shape[2:]), 1, 0)
-
-  def join(array):
-    return jnp.moveaxis(array, 0, 1).reshape(array.shape[1], -1)[:, :length]
-
-  compute = jax.checkpoint(function, prevent_cse=False)
-  results = jax.lax.map(lambda slices: compute(*slices), tuple(map(cut, arrays)))
-  return jax.tree.map(join, results)

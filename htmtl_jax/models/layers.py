@@ -41,8 +41,12 @@ class Dense(nn.Module):
   contract: int = 1
 
   @nn.compact
-  def __call__(self, x, transposed: bool = False):
-    """[..., contracted] -> [..., features], or [features, ...] if `transposed`."""
+  def __call__(self, x, transposed: bool = False, part=()):
+    """[..., contracted] -> [..., features], or [features, ...] if `transposed`.
+
+    `part` is an index into the features, of integers and slices: only those are computed. Cutting
+    the result in place of the kernel would copy it.
+    """
     inputs = x.shape[x.ndim - self.contract :]
     # LeCun normal: variance one over the number of inputs.
     init = nn.initializers.variance_scaling(
@@ -61,6 +65,7 @@ class Dense(nn.Module):
     # round a ring of devices and adds up products: every result is written once for each device.
     whole = tuple(None if axis == "embed" else axis for axis in self.axes)
     kernel = nn.with_logical_constraint(kernel, whole)
+    kernel = kernel[(slice(None),) * self.contract + tuple(part)]
     last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
     if transposed:
       return jax.lax.dot_general(kernel, x, ((first, last), ((), ())))

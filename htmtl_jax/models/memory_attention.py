@@ -27,6 +27,7 @@ from htmtl_jax.models.gpu.launch import choose
 from htmtl_jax.models.rows import EXACT
 
 _ALIGN = 128  # lanes of a TPU; a multiple of any CPU's vector
+SCORES = 6 << 20  # at most so many of a block, where that leaves a block: 24 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,17 @@ class Blocks:
     """
     count = -(-keys // _round_up(most, _ALIGN))
     return cls(count, _round_up(-(-keys // count), _ALIGN))
+
+  def for_queries(self, queries: int) -> "Blocks":
+    """The same keys in blocks so small that the scores of so many queries stay close at hand.
+
+    Args:
+      queries: documents times heads times queries of each, on a device.
+    """
+    units = self.size // _ALIGN
+    fits = [n for n in range(1, units + 1) if units % n == 0 and n * _ALIGN * queries <= SCORES]
+    size = max(fits, default=1) * _ALIGN
+    return Blocks(self.length // size, size)
 
   @property
   def length(self) -> int:

@@ -51,17 +51,23 @@ def attend_to_memory(key_block: int, query, keys, values, bias, level_weights) -
     query, keys, values, bias, level_weights: as there, M being all keys.
   """
   slices = memory_slices()
-  blocks = Blocks.cover(bias.shape[-1] // slices, key_block)
+  blocks = _blocks(key_block, query, bias.shape[-1] // slices)
   attend = memory_attention.attend_to_memory if slices == 1 else _attend
   return attend(blocks, query, keys, values, bias, level_weights)
 
 
 def attend_with_scores(key_block: int, *arguments) -> tuple[jax.Array, Scores]:
   """`memory_attention.attend_with_scores` of all keys, wherever they lie; arguments as there."""
-  slices, token_ids = memory_slices(), arguments[-1]
-  blocks = Blocks.cover(token_ids.shape[-1] // slices, key_block)
+  slices, query, token_ids = memory_slices(), arguments[0], arguments[-1]
+  blocks = _blocks(key_block, query, token_ids.shape[-1] // slices)
   attend = memory_attention.attend_with_scores if slices == 1 else _attend_with_scores
   return attend(blocks, *arguments)
+
+
+def _blocks(key_block, query, keys) -> Blocks:
+  batch, length, heads, _ = query.shape
+  per_device = -(-batch // devices_along("act_batch")) * -(-heads // devices_along("heads"))
+  return Blocks.cover(keys, key_block).for_queries(per_device * length)
 
 
 # ------------------------------------------------------------------ the plain layers
