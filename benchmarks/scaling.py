@@ -70,6 +70,7 @@ def make_rows() -> dict[str, Row]:
     "size/base/h100": Row(arxiv("base"), "h100:8"),
     "size/large/h100": Row(arxiv("large"), "h100:8"),
     "size/xl/h200": Row(arxiv("xl"), "h200:16"),
+    "long/small/v5e": Row(arxiv("small,128k"), "v5e:2x2"),
     "long/base/v5p": Row(arxiv("base,128k"), "v5p:2x2x2"),
     "long/large/v5p": Row(arxiv("large,128k"), "v5p:2x2x4"),
     "long/xl/v5p": Row(arxiv("xl,128k"), "v5p:2x4x4", ("model.remat=full",)),

@@ -4,10 +4,12 @@
         --process_id=I
 
 Two processes with two devices each. Prints one line of JSON; `several_processes_test.py` looks at it.
+With `--dies=I` process I is gone all at once, while the other waits for it.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 import time
@@ -120,9 +122,17 @@ def main() -> int:
   parser.add_argument("folder", type=pathlib.Path)
   for name in distributed.FLAGS:
     parser.add_argument(f"--{name}")
+  parser.add_argument("--dies", type=int)
   arguments = parser.parse_args()
   try:
     with distributed.joined(vars(arguments)):
+      if arguments.dies is not None:
+        hosts.meet()
+        if jax.process_index() == arguments.dies:
+          os._exit(9)
+        print("waits", flush=True)
+        hosts.meet()
+        return 0
       found = wait_for_the_first() | save_and_restore(arguments.folder) | put_documents()
       print(json.dumps(found), flush=True)
       if hosts.is_first():

@@ -67,11 +67,19 @@ def xla_flags(devices: int) -> str:
 class Processes:
   """Two processes that run one module together."""
 
-  def __init__(self, folder: pathlib.Path, name: str, module: str, *flags: str, devices: int = 1):
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    name: str,
+    module: str,
+    *flags: str,
+    devices: int = 1,
+    heartbeat: int = TIMEOUT,  # a test machine may stand still for minutes
+  ):
     environment = {
       **tiny_config.environment(),
       "JAX_PLATFORMS": "cpu",
-      "HTMTL_HEARTBEAT_SECONDS": str(TIMEOUT),  # a test machine may stand still for minutes
+      "HTMTL_HEARTBEAT_SECONDS": str(heartbeat),
       "XLA_FLAGS": xla_flags(devices),
       "JAX_COMPILATION_CACHE_DIR": str(folder / "compilations"),
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -141,7 +149,7 @@ def logged(workdir: pathlib.Path, kind: str) -> dict[int, dict[str, float]]:
   return numbers
 
 
-class TwoProcessesTest(absltest.TestCase):
+class TwoProcessesTest(parameterized.TestCase):
   """One run, taken up by two processes, by one, and by two again, each on another mesh."""
 
   def setUp(self):
@@ -215,6 +223,17 @@ class TwoProcessesTest(absltest.TestCase):
     for name in ("scores.jsonl", "predictions.jsonl"):
       self.assertEqual((of_two / name).read_text(), (of_one / name).read_text())
 
+    # So are those of two processes that do nothing else.
+    of_one = of_one.rename(self.folder / "of_one")
+    flags = (*SETTINGS, *FSDP, "--mode=evaluate", f"--workdir={workdir}", *step)
+    with Processes(self.folder, "evaluates", MAIN, *flags) as run:
+      self.assertEqual(run.wait(), [0, 0], run.everything_said())
+      self.assertEqual([run.said(i).count("results: ") for i in range(2)], [1, 0])
+    (again,) = (workdir / "evaluation").iterdir()
+    results = json.loads((again / "results.json").read_text())
+    self.assertEqual(results["systems"], json.loads((of_one / "results.json").read_text())["systems"])
+    self.assertEqual((again / "scores.jsonl").read_text(), (of_one / "scores.jsonl").read_text())
+
   def test_an_error_of_the_first_ends_both_in_one_line(self):
     flags = ("--mode=train", f"--workdir={self.folder / 'bad'}", "--config.data.source=jsonl")
     flags = (*SETTINGS, *flags, "--config.data.path=/no/such/corpus")
@@ -261,6 +280,16 @@ class TwoProcessesTest(absltest.TestCase):
     }
     for name, values in expected.items():
       self.assertEqual([own[name] for own in found], list(values), name)
+
+  @parameterized.parameters(0, 1)
+  def test_who_waits_for_the_dead_ends(self, dead):
+    flags = (str(self.folder / "nothing"), f"--dies={dead}")
+    program = several_processes_program.__name__
+    with Processes(self.folder, "dies", program, *flags, heartbeat=10) as run:
+      statuses = run.wait()
+      self.assertEqual(statuses[dead], 9, run.everything_said())
+      self.assertNotEqual(statuses[1 - dead], 0, run.everything_said())
+      self.assertRegex(run.said(1 - dead), "waits\n(?s:.*)another task died")
 
 
 class MeetTest(absltest.TestCase):

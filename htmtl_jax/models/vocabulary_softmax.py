@@ -6,6 +6,9 @@ block at a time, with the running softmax of Milakov & Gimelshein (2018), and th
 computes each block again from the stored log-sum-exp. Whatever the number of targets, the matrix
 is read once forward and once backward, and its gradient written once; blocks of targets would
 read it, and read and write the gradient, as often as there are blocks.
+
+Every device does so for its own documents and its own words, and the gradient of the matrix is
+summed over documents of others once, after the loop.
 """
 
 import functools
@@ -13,9 +16,13 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from htmtl_jax.models.on_devices import devices_along
+from htmtl_jax.models.on_devices import devices_along, mesh_axes, on_every_device, sum_over
 
 _LOGITS = 1 << 23  # at most so many at a time on a device: 32 MB
+# Logical axes: of [B, T, D], [V, D] and [B, T].
+_STATES = ("act_batch", "act_target", "act_embed")
+_EMBEDDING = ("act_vocab", "act_embed")
+_TARGETS = ("act_batch", "act_target")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -34,68 +41,91 @@ def target_log_softmax(num_real_ids: int, states, embedding, targets):
   return _forward(num_real_ids, states, embedding, targets)[0]
 
 
-def _forward(num_real_ids, states, embedding, targets):
-  blocks, ids = _cut(embedding.astype(states.dtype), states)
-
-  def body(carry, block_and_ids):
-    most, total, at_target, everywhere = carry
-    logits, is_target, real = _logits(states, *block_and_ids, targets, num_real_ids)
-    higher = jnp.maximum(most, logits.max((-2, -1)))
-    total = total * jnp.exp(most - higher) + jnp.exp(logits - higher[..., None, None]).sum((-2, -1))
-    # Not a gather: its gradient would be a scatter, and on a cut vocabulary it would be sent.
-    at_target += jnp.where(is_target, logits, 0.0).sum((-2, -1))
-    everywhere += jnp.where(real, logits, 0.0).sum((-2, -1))
-    return (higher, total, at_target, everywhere), None
-
-  zeros = jnp.zeros(targets.shape, jnp.float32)
-  start = (jnp.full(targets.shape, -jnp.inf, jnp.float32), zeros, zeros, zeros)
-  (most, total, at_target, everywhere), _ = jax.lax.scan(body, start, (blocks, ids))
-  log_normaliser = most + jnp.log(total)
-  results = at_target - log_normaliser, everywhere / num_real_ids - log_normaliser
-  return results, (states, embedding, targets, log_normaliser)
+def _forward(num_real_ids, *arrays):
+  run = on_every_device(
+    functools.partial(_own_forward, num_real_ids), (_STATES, _EMBEDDING, _TARGETS), (_TARGETS,) * 3
+  )
+  *results, log_normaliser = run(*arrays)
+  return tuple(results), (*arrays, log_normaliser)
 
 
 def _backward(num_real_ids, residuals, gradients):
-  states, embedding, targets, log_normaliser = residuals
-  d_log_prob, d_mean = (gradient[..., None, None] for gradient in gradients)
-  blocks, ids = _cut(embedding.astype(states.dtype), states)
-
-  def body(d_states, block_and_ids):
-    block, block_ids = block_and_ids
-    logits, is_target, real = _logits(states, block, block_ids, targets, num_real_ids)
-    p = jnp.exp(logits - log_normaliser[..., None, None])
-    d_logits = jnp.where(is_target, d_log_prob, 0.0) - p * (d_log_prob + d_mean)
-    d_logits += jnp.where(real, d_mean / num_real_ids, 0.0)
-    d_logits = d_logits.astype(states.dtype)
-    d_states += jnp.einsum("btsc,scd->btd", d_logits, block, preferred_element_type=jnp.float32)
-    return d_states, jnp.einsum("btsc,btd->scd", d_logits, states)
-
-  d_states, d_blocks = jax.lax.scan(body, jnp.zeros(states.shape, jnp.float32), (blocks, ids))
-  d_embedding = jnp.moveaxis(d_blocks, 1, 0).reshape(embedding.shape)
-  return d_states.astype(states.dtype), d_embedding.astype(embedding.dtype), None
+  run = on_every_device(
+    functools.partial(_own_backward, num_real_ids),
+    (_STATES, _EMBEDDING, *(_TARGETS,) * 4),
+    (_STATES, _EMBEDDING),
+  )
+  return *run(*residuals, *gradients), None
 
 
 target_log_softmax.defvjp(_forward, _backward)
 
 
+def _own_forward(num_real_ids, states, embedding, targets):
+  """(log_prob, mean_log_prob, log of the softmax's denominator), each [B, T]."""
+
+  def body(carry, block_and_ids):
+    most, total, at_target, everywhere = carry
+    logits, is_target, real = _logits(states, *block_and_ids, targets, num_real_ids)
+    higher = jnp.maximum(most, logits.max(-1))
+    shrink = jnp.where(most == -jnp.inf, 0.0, jnp.exp(most - higher))
+    total = total * shrink + jnp.where(real, jnp.exp(logits - higher[..., None]), 0.0).sum(-1)
+    # Not a gather: its gradient would be a scatter.
+    at_target += jnp.where(is_target, logits, 0.0).sum(-1)
+    everywhere += jnp.where(real, logits, 0.0).sum(-1)
+    return (higher, total, at_target, everywhere), None
+
+  zeros = jnp.zeros(targets.shape, jnp.float32)
+  start = (jnp.full(targets.shape, -jnp.inf, jnp.float32), zeros, zeros, zeros)
+  sums, _ = jax.lax.scan(body, start, _cut(embedding.astype(states.dtype), states))
+  most, total, at_target, everywhere = sums
+  if devices_along("act_vocab") > 1:
+    own, most = most, jax.lax.pmax(most, mesh_axes("act_vocab"))
+    total *= jnp.exp(own - most)
+    total, at_target, everywhere = (sum_over("act_vocab", x) for x in (total, at_target, everywhere))
+  log_normaliser = most + jnp.log(total)
+  return at_target - log_normaliser, everywhere / num_real_ids - log_normaliser, log_normaliser
+
+
+def _own_backward(num_real_ids, states, embedding, targets, log_normaliser, d_log_prob, d_mean):
+  d_log_prob, d_mean = d_log_prob[..., None], d_mean[..., None]
+
+  def body(d_states, block_and_ids):
+    block, ids = block_and_ids
+    logits, is_target, real = _logits(states, block, ids, targets, num_real_ids)
+    p = jnp.exp(logits - log_normaliser[..., None])
+    d_logits = jnp.where(is_target, d_log_prob, 0.0) - p * (d_log_prob + d_mean)
+    d_logits += jnp.where(real, d_mean / num_real_ids, 0.0)
+    d_logits = d_logits.astype(states.dtype)
+    d_states += jnp.einsum("btc,cd->btd", d_logits, block, preferred_element_type=jnp.float32)
+    return d_states, jnp.einsum("btc,btd->cd", d_logits, states)
+
+  start = jnp.zeros(states.shape, jnp.float32)
+  d_states, d_blocks = jax.lax.scan(body, start, _cut(embedding.astype(states.dtype), states))
+  # In float32, as the gradients of looking words up: the compiler then adds them all up first.
+  d_embedding = d_blocks.reshape(embedding.shape).astype(embedding.dtype)
+  d_embedding = sum_over("act_batch", d_embedding)
+  d_states = sum_over("act_vocab", d_states)
+  return d_states.astype(states.dtype), d_embedding
+
+
 def _logits(states, block, ids, targets, num_real_ids):
-  """([B, T, s, c] float32 logits of a block, which are the target's, [s, c] which are real)."""
-  logits = jnp.einsum("btd,scd->btsc", states, block, preferred_element_type=jnp.float32)
+  """([B, T, c] float32 logits of a block, which are the target's, [c] which are real)."""
+  logits = jnp.einsum("btd,cd->btc", states, block, preferred_element_type=jnp.float32)
   real = ids < num_real_ids
-  return jnp.where(real, logits, -jnp.inf), targets[..., None, None] == ids, real
+  return jnp.where(real, logits, -jnp.inf), targets[..., None] == ids, real
 
 
 def _cut(embedding, states):
-  """The matrix [V, D] in n blocks: (words [n, s, c, D], their ids [n, s, c]), V = s n c.
-
-  Devices that share the vocabulary have a slice of it each, one of s; a block has some words of
-  each slice, so that no word moves.
-  """
-  slices = devices_along("act_vocab")
-  words = embedding.shape[0] // slices
-  targets = -(-states.shape[0] // devices_along("act_batch")) * states.shape[1]
+  """The matrix of a device's words, [v, D], in n blocks: ([n, c, D], their ids [n, c])."""
+  words, targets = embedding.shape[0], states.shape[0] * states.shape[1]
   count = min(-(-words * targets // _LOGITS), words)
   while words % count:
     count += 1
-  cut = lambda x: jnp.moveaxis(x.reshape(slices, count, -1, *x.shape[1:]), 1, 0)
-  return cut(embedding), cut(jnp.arange(embedding.shape[0]))
+  first = words * jax.lax.axis_index(axes) if (axes := _vocabulary_axes()) else 0
+  cut = lambda x: x.reshape(count, -1, *x.shape[1:])
+  return cut(embedding), cut(first + jnp.arange(words))
+
+
+def _vocabulary_axes() -> tuple[str, ...]:
+  return mesh_axes("act_vocab") if devices_along("act_vocab") > 1 else ()
