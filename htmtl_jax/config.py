@@ -129,7 +129,9 @@ def _describe_missing_file(path: pathlib.Path) -> str:
 
 
 def _list_configs(folder: pathlib.Path, wanted: str) -> str:
-  names = sorted(p.name for p in folder.glob("*.py"))
+  # Modules that others import have none.
+  defines_one = lambda p: "def get_config" in p.read_text(encoding="utf-8", errors="replace")
+  names = sorted(p.name for p in folder.glob("*.py") if defines_one(p))
   near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.7)
   return ", ".join(near or names[:20]) or "no *.py file"
 

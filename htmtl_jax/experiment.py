@@ -108,8 +108,7 @@ def make_experiment(config, tokenizer: Tokenizer) -> Experiment:
   check_config(config)
   model_config = get_frozen(config.model, ModelConfig, "model")
   buckets = make_buckets(get_frozen(config.layout, LayoutConfig, "layout"))
-  mesh = make_mesh(get_frozen(config.mesh, MeshConfig, "mesh"))
-  check_token_rows(mesh, buckets)
+  mesh = make_checked_mesh(config)
   return Experiment(
     config=config,
     buckets=buckets,
@@ -122,6 +121,17 @@ def make_experiment(config, tokenizer: Tokenizer) -> Experiment:
     tokenizer=tokenizer,
     model=Htmtl(model_config, tokenizer.vocab_size),
   )
+
+
+def make_checked_mesh(config) -> jax.sharding.Mesh:
+  """The mesh of the devices there are.
+
+  Raises:
+    UserError: if the config asks for others, or the token rows of a bucket cannot be shared.
+  """
+  mesh = make_mesh(get_frozen(config.mesh, MeshConfig, "mesh"))
+  check_token_rows(mesh, make_buckets(get_frozen(config.layout, LayoutConfig, "layout")))
+  return mesh
 
 
 def check_config(config) -> None:

@@ -72,13 +72,18 @@ def make_mesh(config: MeshConfig, devices=None) -> Mesh:
       f"config.mesh: sizes {sizes} must be positive, with -1 (all that are left) at most once"
     )
   known = math.prod(size for size in sizes if size > 0)
+  wanted = ", ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, sizes) if size > 1)
   if -1 in sizes:
-    sizes[sizes.index(-1)] = max(len(devices) // known, 1)
+    if len(devices) % known:
+      raise UserError(
+        f"config.mesh: {wanted} needs a multiple of {known} devices, but there are {len(devices)}; "
+        "change config.mesh so that the product divides them"
+      )
+    sizes[sizes.index(-1)] = len(devices) // known
   if math.prod(sizes) != len(devices):
-    wanted = ", ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, sizes))
     raise UserError(
-      f"config.mesh: {wanted} needs {math.prod(sizes)} devices, but there are {len(devices)}; "
-      "change config.mesh so that the product fits"
+      f"config.mesh: {wanted or 'all axes 1'} needs {known} devices, but there are {len(devices)}; "
+      "change config.mesh so that the product fits, with -1 at one axis for all that are left"
     )
   # Auto, written out: the default axis type is Explicit, which linen's constraints reject.
   axis_types = (AxisType.Auto,) * len(sizes)

@@ -26,6 +26,7 @@ from htmtl_jax.experiment import (
   Experiment,
   check_config,
   keep_vocabulary,
+  make_checked_mesh,
   make_experiment,
 )
 from htmtl_jax.flops import peak_flops
@@ -98,6 +99,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
     check_resume(saved, config, MAY_DIFFER)
 
   check_config(config)
+  make_checked_mesh(config)  # before documents are prepared, which may take hours
 
   # ---- documents, prepared once
   corpus = hosts.first_then_others(lambda: _prepare(config, workdir))

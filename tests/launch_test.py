@@ -191,7 +191,7 @@ class LaunchTest(parameterized.TestCase):
   def test_unknown_accelerator(self):
     done = run_script(_ROOT / "launch" / "env.sh", HTMTL_EXTRAS="cuda99")
     self.assertEqual(done.returncode, 2)
-    self.assertIn("HTMTL_EXTRAS=cuda99 is unknown; known: cuda13, tpu", done.stderr)
+    self.assertIn("HTMTL_EXTRAS: cuda99 is unknown; known: cuda13, tpu", done.stderr)
 
 
 @absltest.skipIf(shutil.which("bash") is None, "needs bash")
@@ -241,6 +241,7 @@ class EnvironmentTest(parameterized.TestCase):
     self.run_env()
     self.assertLen(self.run_env("test")[2], 2)
     self.assertLen(self.run_env(HTMTL_EXTRAS="cuda13")[2], 1)
+    self.assertLen(self.run_env(HTMTL_EXTRAS="cuda13,pdf,sklearn")[2], 2)  # the first is there
     for arguments, environment in ((("test",), {}), ((), {"HTMTL_EXTRAS": "cuda13"}), ((), {})):
       self.assertEqual(self.run_env(*arguments, **environment), (0, "", []))
 
