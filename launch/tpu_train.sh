@@ -66,12 +66,15 @@ trap 'rm -f "$said_saved"' EXIT
 train_once() {
   local line started="$SECONDS" saved
   status=0
-  "${train[@]}" 2>&1 | while IFS= read -r line || [[ -n "$line" ]]; do
-    printf '%s\n' "$line"
-    if [[ "$line" =~ saved\ step\ ([0-9]+) ]]; then
-      echo "${BASH_REMATCH[1]}" > "$said_saved"
-    fi
-  done || status="${PIPESTATUS[0]}"
+  # Only what goes to standard error is looked at; standard output passes by.
+  {
+    "${train[@]}" 2>&1 >&3 3>&- | while IFS= read -r line || [[ -n "$line" ]]; do
+      printf '%s\n' "$line" >&2
+      if [[ "$line" =~ saved\ step\ ([0-9]+) ]]; then
+        echo "${BASH_REMATCH[1]}" > "$said_saved"
+      fi
+    done || status="${PIPESTATUS[0]}"
+  } 3>&1
   advanced=0
   saved="$(cat "$said_saved")"
   if [[ "${saved:-0}" -gt "$newest" ]]; then

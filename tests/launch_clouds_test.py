@@ -270,13 +270,15 @@ class LoopsTest(absltest.TestCase):
     self.tool("project/launch/tpu_create.sh", f"echo create >> {log}")
     self.tool(
       "project/launch/tpu_run.sh",
-      f'{self.next_line("ends")} echo train >> {log}\n'
+      f'{self.next_line("ends")} echo train >> {log}; echo a table\n'
       'for word in ${line#* }; do [[ "$line" != *" "* ]] || echo "saved step $word" >&2; done\n'
       'exit "${line%% *}"',
     )
     (self.tools / "log").write_text("")
     done = self.run_project("tpu_train.sh", "--name=n", "--zone=z", "--", "--mode=train")
     did = [word for word in (self.tools / "log").read_text().split() if word != "describe"]
+    # Results and progress stay apart.
+    self.assertEqual(done.stdout.splitlines(), ["a table"] * did.count("train"))
     return done.returncode, " ".join(did), done.stderr
 
   def test_a_spot_slice_that_is_taken_away_is_asked_for_again(self):
