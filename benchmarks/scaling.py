@@ -60,6 +60,7 @@ def make_rows() -> dict[str, Row]:
   """All rows by name."""
   arxiv = lambda size: f"configs/arxiv.py:{size}"
   rows = {
+    "size/tiny/v5e": Row(arxiv("tiny"), "v5e:1x1"),
     "size/small/v5e": Row(arxiv("small"), "v5e:2x2"),
     "size/base/v5e": Row(arxiv("base"), "v5e:4x4"),
     "size/base/v6e": Row(arxiv("base"), "v6e:2x4"),
@@ -73,7 +74,7 @@ def make_rows() -> dict[str, Row]:
     "long/small/v5e": Row(arxiv("small,128k"), "v5e:2x2"),
     "long/base/v5p": Row(arxiv("base,128k"), "v5p:2x2x2"),
     "long/large/v5p": Row(arxiv("large,128k"), "v5p:2x2x4"),
-    "long/xl/v5p": Row(arxiv("xl,128k"), "v5p:2x4x4", ("model.remat=full",)),
+    "long/xl/v5p": Row(arxiv("xl,128k"), "v5p:2x4x4", ("model.remat=dots",)),
     "million/base/v5p": Row(
       arxiv("base,128k"),
       "v5p:2x2x2",

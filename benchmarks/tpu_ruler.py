@@ -2,7 +2,8 @@
 
     python -m benchmarks.tpu_ruler                      compiles, prints the table
     python -m benchmarks.tpu_ruler --breakdown          also which parts and instructions it comes from
-    python -m benchmarks.tpu_ruler --write              and writes benchmarks/tpu_ruler.json
+    python -m benchmarks.tpu_ruler --write              and writes benchmarks/tpu_ruler.json, and
+                                                        its table in docs/performance.md
     python -m benchmarks.tpu_ruler --rows=base_16k --topologies=v5e --override=model.dropout=0
 
 Needs the `libtpu` package (`launch/env.sh test` installs it), no TPU. The numbers depend on
@@ -17,9 +18,10 @@ import pathlib
 import sys
 from typing import Any
 
+from benchmarks.scaling_tables import write_tables
 from benchmarks.tpu_floor import Floor, floors
 from benchmarks.tpu_program import Sizes, compile_program
-from benchmarks.tpu_ruler_tables import breakdown_table, ruler_table
+from benchmarks.tpu_ruler_tables import breakdown_table, document_table, ruler_table
 from htmtl_jax.chips import chip_named
 from htmtl_jax.compiled.costs import count_costs
 from htmtl_jax.compiled.memory import memory_use
@@ -33,6 +35,7 @@ from htmtl_jax.plan.compiler import CompiledProgram
 from htmtl_jax.plan.libtpu import libtpu_version, require_libtpu
 
 RESULTS = pathlib.Path(__file__).with_name("tpu_ruler.json")
+DOCUMENT = pathlib.Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 TOPOLOGIES = ("v5e", "v6e")
 # Batches without padding: 128 rows of 128 tokens are 16k, and every target slot is written.
 ROWS = {
@@ -138,6 +141,7 @@ def _write(rows: dict[str, dict[str, Any]]) -> None:
     kept[name] = numbers
   results = versions() | {"rows": kept}
   RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+  write_tables(DOCUMENT, {"ruler": document_table(kept)})
 
 
 def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:

@@ -50,6 +50,33 @@ def ruler_table(rows: dict[str, dict[str, Any]]) -> str:
   return _table(header, lines)
 
 
+def document_table(rows: dict[str, dict[str, Any]]) -> str:
+  """The columns that docs/performance.md shows."""
+  header = (
+    "row", "chip", "compiled / useful FLOPs", "GB moved", "ms arithmetic", "ms memory",
+    "memory / arithmetic", "GB of memory",
+  )  # fmt: skip
+  lines = []
+  for name, row in rows.items():
+    config, chip = name.rsplit("/", 1)
+    size, documents = config.split("_")[0], row["documents"]
+    tokens = row["tokens"] // documents
+    lines.append(
+      (
+        f"{size}, {documents} x {tokens:,} tokens",
+        chip,
+        f"{row['compiled_over_useful']:.2f}",
+        f"{row['bytes_accessed'] / 1e9:.1f}" if row["bytes_accessed"] > 1e9 else
+        f"{row['bytes_accessed'] / 1e9:.2f}",
+        f"{row['arithmetic_seconds'] * 1e3:.1f}",
+        f"{row['memory_seconds'] * 1e3:.1f}",
+        f"{row['memory_over_arithmetic']:.2f}",
+        f"{row['memory_bytes'] / 1e9:.1f} of {row['memory_limit_bytes'] / 1e9:.0f}",
+      )
+    )  # fmt: skip
+  return _table(header, lines)
+
+
 def breakdown_table(
   name: str, program: CompiledProgram, floors: Sequence[Floor], depth: int, top: int
 ) -> str:

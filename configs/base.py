@@ -100,7 +100,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.dtype = "bfloat16"  # of matmuls; parameters, softmaxes and losses are float32
   model.remat = "none"  # recompute activations: "none", "dots" or "full"
   model.scan_layers = True  # compile one layer once; False unrolls
-  model.key_block = 512  # memory keys that cross-attention looks at at a time
+  model.key_block = 512  # memory keys that cross-attention looks at at a time, at most
 
   # ---- loss
   config.loss = loss = ml_collections.ConfigDict()

@@ -7,7 +7,7 @@ The first command downloads the raw release unless it is given the folder; witho
 second does the same. Behind a colon may stand the size and, for documents of up to 131,072
 tokens in place of 16,384, the length:
 
-    --config=configs/pubmed.py:large     small, base (the default), large, xl
+    --config=configs/pubmed.py:large     tiny, small, base (the default), large, xl
     --config=configs/pubmed.py:xl,128k
 
 Not run yet: it needs the release and an accelerator. What each needs at least was planned by
@@ -20,19 +20,23 @@ The rows were planned with configs/arxiv.py, which differs in the papers alone.
 
 <!-- table: plans -->
 
-    SIZE        TOPOLOGY   mesh        documents   GB a chip  TFLOPs      hours, steps
-    small       v5e:2x2    data=4     8 x 17,408    3.4 (16)      10   0.6 for 100,000
-    base        h100:8     data=8     8 x 17,408    4.5 (80)      33   0.7 for 100,000
-    base        v5e:4x4    data=16   16 x 17,408    4.4 (16)      65   0.8 for 100,000
-    base        v6e:2x4    data=8     8 x 17,408    4.5 (32)      33   0.4 for 100,000
-    large       h100:8     fsdp=8     8 x 17,408    8.6 (80)     134   1.4 for 100,000
-    large       v5p:2x2x4  fsdp=16   16 x 17,408    8.3 (95)     267   1.7 for 100,000
-    large       v6e:4x4    fsdp=16   16 x 17,408    8.3 (32)     267   1.3 for 100,000
-    xl          h200:16    fsdp=16   16 x 17,408  15.9 (141)     710   4.7 for 100,000
-    xl          v5p:2x4x4  fsdp=32   32 x 17,408   15.5 (95)   1,419   3.0 for 100,000
-    xl          v6e:4x8    fsdp=32   32 x 17,408   15.5 (32)   1,419   2.2 for 100,000
-    base,128k   v5p:2x2x2  data=8    8 x 139,264   24.4 (95)     245   5.5 for 100,000
-    large,128k  v5p:2x2x4  fsdp=16  16 x 139,264   55.4 (95)   2,035  11.8 for 100,000
+    SIZE        TOPOLOGY   mesh           documents   GB a chip  TFLOPs      hours, steps
+    tiny        v5e:1x1    one device    7 x 17,408    2.3 (16)       1   0.5 for 100,000
+    small       v5e:2x2    data=4        8 x 17,408    3.1 (16)      10   0.6 for 100,000
+    base        h100:8     data=8        8 x 17,408    4.4 (80)      33   0.6 for 100,000
+    base        v5e:4x4    data=16      16 x 17,408    4.3 (16)      65   0.7 for 100,000
+    base        v6e:2x4    data=8        8 x 17,408    4.3 (32)      33   0.4 for 100,000
+    large       h100:8     fsdp=8        8 x 17,408    8.1 (80)     134   1.4 for 100,000
+    large       v5p:2x2x4  fsdp=16      16 x 17,408    7.9 (95)     268   1.7 for 100,000
+    large       v6e:4x4    fsdp=16      16 x 17,408    7.9 (32)     268   1.1 for 100,000
+    xl          h200:16    fsdp=16      16 x 17,408  15.0 (141)     710   4.7 for 100,000
+    xl          v5p:2x4x4  fsdp=32      32 x 17,408   14.6 (95)   1,419   3.0 for 100,000
+    xl          v6e:4x8    fsdp=32      32 x 17,408   14.5 (32)   1,419   2.0 for 100,000
+    small,128k  v5e:2x2    data=4       4 x 139,264   10.7 (16)      39   3.3 for 100,000
+    base,128k   v5p:2x2x2  data=8       8 x 139,264   22.5 (95)     245   5.4 for 100,000
+    large,128k  v5p:2x2x4  fsdp=16     16 x 139,264   51.9 (95)   2,035  12.0 for 100,000
+    xl,128k     v5p:2x4x4  fsdp=32     32 x 139,264   62.2 (95)  10,800  21.8 for 100,000
+    xl,128k v5p:2x4x4: with --config.model.remat=dots
 
 <!-- end -->
 """

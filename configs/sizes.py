@@ -11,6 +11,7 @@ from configs import variants
 # Layers: tokens, paragraphs, sections, document, decoder. Heads are 64 wide, 128 at xl.
 #          width heads layers            peak learning rate
 SIZES = {
+  "tiny": (128, 2, (2, 2, 1, 1, 2), 2e-3),
   "small": (256, 4, (6, 5, 2, 2, 6), 1e-3),
   "base": (512, 8, (6, 6, 3, 3, 6), 5e-4),
   "large": (1024, 16, (8, 6, 2, 2, 6), 3e-4),

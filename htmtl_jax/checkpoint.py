@@ -24,7 +24,6 @@ import orbax.checkpoint as ocp
 from htmtl_jax import hosts
 from htmtl_jax.errors import DISK_ERRORS, UserError
 
-# What a disk says when it takes no more; of the layers underneath some pass on only the text.
 _STATE, _POSITION = "state", "position"
 
 

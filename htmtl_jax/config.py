@@ -129,11 +129,17 @@ def _describe_missing_file(path: pathlib.Path) -> str:
 
 
 def _list_configs(folder: pathlib.Path, wanted: str) -> str:
-  # Modules that others import have none.
-  defines_one = lambda p: "def get_config" in p.read_text(encoding="utf-8", errors="replace")
-  names = sorted(p.name for p in folder.glob("*.py") if defines_one(p))
+  names = sorted(p.name for p in folder.glob("*.py") if _defines_config(p))
   near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.7)
   return ", ".join(near or names[:20]) or "no *.py file"
+
+
+def _defines_config(path: pathlib.Path) -> bool:
+  """False of modules that configs import, and of what cannot be read."""
+  try:
+    return "def get_config" in path.read_text(encoding="utf-8", errors="replace")
+  except OSError:
+    return False
 
 
 def _line_of_failure(error: Exception, path: pathlib.Path) -> str:

@@ -3,17 +3,24 @@
 from collections.abc import Callable, Iterator
 import contextlib
 import os
+import time
 
 from absl import logging
 
 
 @contextlib.contextmanager
-def lock_file(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
+def lock_file(
+  path: str, on_wait: Callable[[], None], seconds: float | None = None
+) -> Iterator[None]:
   """Holds the lock of `path`, which is made if need be and stays there, empty.
 
   Args:
     path: in an existing folder.
     on_wait: called once if another process holds the lock; then this one waits.
+    seconds: for so long; None for as long as it takes.
+
+  Raises:
+    TimeoutError: the other one still holds it.
   """
   try:
     import fcntl
@@ -25,9 +32,26 @@ def lock_file(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       on_wait()
-      fcntl.flock(file, fcntl.LOCK_EX)
+      _wait_for_lock(file, seconds)
     except OSError:
       logging.warning(
         "%s: no file locks here; do not use the folder from two runs at once", os.path.dirname(path)
       )
     yield
+
+
+def _wait_for_lock(file, seconds: float | None) -> None:
+  import fcntl
+
+  if seconds is None:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return
+  deadline = time.monotonic() + seconds
+  while True:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      return
+    except BlockingIOError:
+      if time.monotonic() >= deadline:
+        raise TimeoutError(f"{file.name} is held by another process") from None
+      time.sleep(min(0.5, seconds))

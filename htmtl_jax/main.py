@@ -343,7 +343,11 @@ def run(argv: Sequence[str]) -> int:
     )
     return EXIT_USER_ERROR
   except KeyboardInterrupt:
-    print(f"{_PROGRAM}: stopped from the keyboard", file=sys.stderr)
+    print(
+      f"{_PROGRAM}: stopped from the keyboard; a training goes on from what it has saved, with the "
+      "same command",
+      file=sys.stderr,
+    )
     return EXIT_KEYBOARD
 
 

@@ -10,6 +10,7 @@ import time
 from typing import Any, TextIO
 
 _silent = False
+_LONG_FIRST_SECONDS = 5.0  # a first unit that took longer may have waited for a compilation
 
 
 def silence() -> None:
@@ -147,15 +148,17 @@ class Progress:
     if self._total > 0:
       parts[0] += f" ({100 * self._count // self._total}%)"
     seconds = self._clock() - self._start
+    remaining = self._total - self._count
     done, spent = self._count - self._initial, seconds
     if self._first and self._count > self._first[1] and self._clock() > self._first[0]:
       done, spent = self._count - self._first[1], self._clock() - self._first[0]
+    elif remaining > 0 and seconds >= _LONG_FIRST_SECONDS:
+      done = 0  # the first alone tells nothing of the rest
     if done > 0 and spent > 0:
       rate = done / spent
       parts.append(
         f"{rate:.3g} {self._unit}/s" if rate >= 0.1 else f"{1 / rate:.3g} s/{self._unit}"
       )
-      remaining = self._total - self._count
       parts.append(
         f"{format_duration(remaining / rate)} left"
         if remaining > 0

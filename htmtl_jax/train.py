@@ -3,6 +3,8 @@
 Everything with a test of its own lives elsewhere; this file is the order of things.
 """
 
+from collections.abc import Iterator
+import contextlib
 import itertools
 import math
 import os
@@ -29,6 +31,7 @@ from htmtl_jax.experiment import (
   make_checked_mesh,
   make_experiment,
 )
+from htmtl_jax.file_lock import lock_file
 from htmtl_jax.flops import peak_flops
 from htmtl_jax.interruption import Interrupted, Interruption
 from htmtl_jax.metrics import MetricWriter
@@ -38,6 +41,8 @@ from htmtl_jax.sharding import host_part, put_batch
 from htmtl_jax.train_state import count_parameters
 from htmtl_jax.validate import Validator
 
+LOCK = ".lock"  # in the workdir, held while training
+_PATIENCE_SECONDS = 120.0  # a network file system needs so long to notice that a host is gone
 # Keys that may differ when a run is resumed: they do not change its trajectory.
 MAY_DIFFER = (
   "train.num_steps",
@@ -78,22 +83,50 @@ def run_train(config, workdir: str) -> str:
   """
   with Interruption() as interruption:
     try:
-      return _run(config, workdir, interruption)
+      with _alone_in(workdir):
+        return _run(config, workdir, interruption)
     except Interrupted:  # while preparing or evaluating: nothing there to be saved
       if jax.process_count() > 1:
         raise  # the others may not know: `main` leaves without them
       return "interrupted"
 
 
+@contextlib.contextmanager
+def _alone_in(workdir: str) -> Iterator[None]:
+  """Makes the workdir, and keeps other trainings out of it meanwhile.
+
+  Raises:
+    UserError: at every process, if another training is in there, or the folder cannot be made.
+  """
+  with contextlib.ExitStack() as held:
+    error = None
+    try:
+      os.makedirs(workdir, exist_ok=True)
+      if hosts.is_first():
+        say = lambda: print(
+          f"htmtl_jax: another training is in {workdir}, or was, and its file system has not noticed "
+          f"its end: waiting for up to {_PATIENCE_SECONDS:.0f} s",
+          file=sys.stderr,
+          flush=True,
+        )
+        held.enter_context(lock_file(os.path.join(workdir, LOCK), say, _PATIENCE_SECONDS))
+    except TimeoutError as e:
+      error = UserError(
+        f"--workdir={workdir} is in use by another training; end that one first, or give another folder"
+      )
+      error.__cause__ = e
+    except OSError as e:
+      error = UserError(
+        f"--workdir={workdir} cannot be made ({e.strerror}); give a folder one can write to"
+      )
+      error.__cause__ = e
+    hosts.stop_together(error)
+    yield
+
+
 def _run(config, workdir: str, interruption: Interruption) -> str:
   """The recipe."""
   # ---- the config, and that of the run that may be here already
-  try:
-    os.makedirs(workdir, exist_ok=True)
-  except OSError as e:
-    raise UserError(
-      f"--workdir={workdir} cannot be made ({e.strerror}); give a folder one can write to"
-    ) from e
   saved = load_saved_config(workdir)
   if saved is not None:
     check_resume(saved, config, MAY_DIFFER)

@@ -46,12 +46,32 @@ load_settings() {
   done < "$file"
 }
 
-# Ends the script if one of these settings is missing.
+# Ends the script if some of these settings are missing.
 need() {
-  local name
+  local name missing=""
   for name in "$@"; do
-    [[ -n "${!name:-}" ]] \
-      || fail "$name is not set; copy launch/settings.env.example to launch/settings.env"
+    [[ -n "${!name:-}" ]] || missing+="${missing:+, }$name"
+  done
+  [[ -z "$missing" ]] \
+    || fail "not set: $missing; copy launch/settings.env.example to launch/settings.env, and edit it"
+}
+
+# Prints the comment at the head of the script, and ends, if --help is the first argument.
+help_if_asked() {
+  [[ "${1:-}" == --help ]] || return 0
+  sed -n -e '1d' -e '/^#SBATCH/d' -e '/^#/!q' -e 's/^# \{0,1\}//p' "$0"
+  exit 0
+}
+
+# Ends the script if the arguments of htmtl_jax.main name a workdir outside of a folder ("/" for
+# any absolute path): elsewhere it would be lost with the machine.
+need_workdir_in() {
+  local folder="$1" argument
+  shift
+  for argument in "$@"; do
+    if [[ "$argument" == --workdir=* && "${argument#--workdir=}" != "$folder"* ]]; then
+      fail "$argument would be lost with the machine: it has to lie in $folder, which outlives it"
+    fi
   done
 }
 

@@ -7,6 +7,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+help_if_asked "$@"
 load_settings
 
 image="${HTMTL_IMAGE:-}" extras=cuda13 push=0 tool="${HTMTL_CONTAINER_TOOL:-docker}"

@@ -21,6 +21,7 @@ fi
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+help_if_asked "$@"
 cd "$HTMTL_ROOT"
 
 # A name on the PATH may be a shim that does not run, and Debian ships Python without venv.
@@ -79,7 +80,7 @@ install_once() {
 for argument in "$@"; do
   [[ "$argument" == test ]] || fail "unknown argument '$argument'; known: test"
 done
-IFS=, read -r -a extras <<< "${HTMTL_EXTRAS:-}"
+IFS=', ' read -r -a extras <<< "${HTMTL_EXTRAS:-}"
 for extra in ${extras[@]+"${extras[@]}"}; do
   case "$extra" in
     "" | cuda13 | tpu | pdf | sklearn | peers | plan) ;;

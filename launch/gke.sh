@@ -10,6 +10,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+help_if_asked "$@"
 load_settings
 
 kind=""
@@ -22,8 +23,10 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
+[[ -n "$kind" ]] || fail "--kind is missing; choose --kind=tpu or --kind=gpu"
 [[ "$kind" == tpu || "$kind" == gpu ]] || fail "--kind=$kind is unknown; choose tpu or gpu"
 [[ $# -gt 0 ]] || fail "nothing to run; give the arguments of htmtl_jax.main after --"
+need_workdir_in /workdir/ "$@"
 need HTMTL_JOB HTMTL_IMAGE HTMTL_GKE_CLAIM
 if [[ "$kind" == tpu ]]; then
   need HTMTL_GKE_TPU HTMTL_GKE_TPU_TOPOLOGY HTMTL_GKE_TPU_HOSTS HTMTL_GKE_TPU_CHIPS

@@ -9,6 +9,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+help_if_asked "$@"
 
 take_dry_run "$@"
 set -- ${ARGUMENTS[@]+"${ARGUMENTS[@]}"}

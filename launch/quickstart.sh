@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# From nothing to a trained model: installs, trains on the embedded corpus, and shows
+# From nothing to a trained model: installs, trains on generated papers, and shows
 # scores and summaries. About five minutes on two CPU cores.
 #
 #   launch/quickstart.sh [--dry_run] [WORKDIR]      default WORKDIR: runs/quickstart
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+help_if_asked "$@"
 
 workdir=""
 for argument in "$@"; do
@@ -21,7 +22,8 @@ done
 workdir="${workdir:-$HTMTL_ROOT/runs/quickstart}"
 
 run "$HTMTL_ROOT/launch/env.sh"
-run "$HTMTL_PYTHON_BIN" -m htmtl_jax.main --config="$HTMTL_ROOT/configs/quickstart.py" \
+# SIGTERM to this script reaches the training, which saves.
+run_until_finished "$HTMTL_PYTHON_BIN" -m htmtl_jax.main --config="$HTMTL_ROOT/configs/quickstart.py" \
   --workdir="$workdir" --mode=train
 
 if [[ "$DRY_RUN" != 1 ]]; then

@@ -8,6 +8,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+help_if_asked "$@"
 load_settings
 
 while [[ $# -gt 0 ]]; do
@@ -19,6 +20,7 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 [[ $# -gt 0 ]] || fail "nothing to run; give the arguments of htmtl_jax.main after --"
+need_workdir_in /workdir/ "$@"
 need HTMTL_SKY_ACCELERATORS HTMTL_SKY_NODES HTMTL_SKY_BUCKET
 
 export HTMTL_ROOT

@@ -10,6 +10,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+help_if_asked "$@"
 load_settings
 
 name="${HTMTL_TPU_NAME:-}" zone="${HTMTL_ZONE:-}" project="${HTMTL_PROJECT:-}"
@@ -27,6 +28,7 @@ done
 [[ -n "$name" ]] || fail "--name is missing; give it, or HTMTL_TPU_NAME in launch/settings.env"
 [[ -n "$zone" ]] || fail "--zone is missing; give it, or HTMTL_ZONE in launch/settings.env"
 [[ $# -gt 0 ]] || fail "nothing to run; give the arguments of htmtl_jax.main after --"
+need_workdir_in / "$@"
 common=(--zone="$zone" --worker=all ${project:+--project="$project"})
 
 # The working tree as it is, changes included, without what is made on each machine.

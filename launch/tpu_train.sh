@@ -12,6 +12,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+help_if_asked "$@"
 load_settings
 
 name="${HTMTL_TPU_NAME:-}" zone="${HTMTL_ZONE:-}" project="${HTMTL_PROJECT:-}" keep=0
@@ -32,6 +33,7 @@ done
 [[ -n "$name" ]] || fail "--name is missing; give it, or HTMTL_TPU_NAME in launch/settings.env"
 [[ -n "$zone" ]] || fail "--zone is missing, for example --zone=us-central1-a"
 [[ $# -gt 0 ]] || fail "nothing to run; give the arguments of htmtl_jax.main after --"
+need_workdir_in / "$@"
 
 place=(--zone="$zone" ${project:+--project="$project"})
 queue=(gcloud compute tpus queued-resources)

@@ -95,12 +95,16 @@ class ConfigTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ("typo", "configs/smal.py", r"configs/smal\.py not found; in that folder: small\.py"),
     ("no_suffix", "configs/small", r"not found; in that folder: small\.py"),
-    ("nothing_near", "configs/zzzzzz.py", r"in that folder: base\.py, small\.py"),
+    ("nothing_near", "configs/zzzzzz.py", r"in that folder: base\.py, small\.py$"),
     ("no_folder", "config/small.py", r"there is no folder .*config$"),
     ("a_folder", "configs", r"is a folder; name a file in it: base\.py, small\.py"),
   )
   def test_missing_file_names_what_is_near(self, path, message):
     self.write_pair()
+    # None of these is a config: a module, an editor's lock, a folder.
+    self.write("configs/sizes.py", "SIZES = 3")
+    (self.folder / "configs" / ".#base.py").symlink_to("someone@somewhere.123")
+    (self.folder / "configs" / "folder.py").mkdir()
     with self.assertRaisesRegex(UserError, message):
       config_lib.load_config(self.folder / path)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from htmtl_jax.flops import count_matmul_flops, peak_flops
+from htmtl_jax.models.attention import attend
 
 M, K, N = 3, 5, 7
 LEFT = jax.ShapeDtypeStruct((M, K), jnp.float32)
@@ -46,6 +47,19 @@ class FlopsTest(parameterized.TestCase):
     once, twice = jnp.dot, lambda x, w: jnp.dot(x, w) + jnp.dot(2 * x, w)
     function = lambda x, w: jax.lax.platform_dependent(x, w, cuda=once, default=twice)
     self.assertEqual(count_matmul_flops(function, LEFT, RIGHT), 2 * 2 * M * K * N)
+
+  def test_more_documents_are_as_much_more_work(self):
+    # However a batch is cut into blocks, nothing that only fills them up is counted.
+    def step(query, mask):
+      return attend(query, query, query, mask).sum()
+
+    def count(documents):
+      query = jax.ShapeDtypeStruct((documents, 1216, 16, 8), jnp.float32)
+      mask = jax.ShapeDtypeStruct((documents, 1216, 1216), bool)
+      return count_matmul_flops(jax.grad(step), query, mask) / documents
+
+    self.assertEqual(count(1), 7 * 2 * 1216**2 * 16 * 8)
+    self.assertEqual({count(documents) for documents in (1, 3, 64, 1024)}, {count(1)})
 
   def test_what_is_no_matmul_counts_nothing(self):
     self.assertEqual(count_matmul_flops(lambda x: jnp.exp(x) + x, LEFT), 0)

@@ -166,7 +166,9 @@ class CloudsTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ("gke.sh", ["--kind=cpu", "--", "a"], {}, "--kind=cpu is unknown"),
-    ("gke.sh", ["--kind=tpu", "--", "a"], {}, "HTMTL_JOB is not set; copy launch/settings.env"),
+    ("gke.sh", ["--kind=tpu", "--", "a"], {}, "not set: HTMTL_JOB, HTMTL_IMAGE, "),
+    ("gke.sh", ["--", "a"], {}, "--kind is missing"),
+    ("gke.sh", ["--kind=gpu", "--", "--workdir=/x"], {}, "it has to lie in /workdir/"),
     ("sky.sh", [], {}, "nothing to run"),
     ("container.sh", [], {}, "--image is missing"),
     ("container.sh", ["--image=a:b", "--extras=cuda99"], {}, "--extras=cuda99 is unknown"),

@@ -57,14 +57,15 @@ class LaunchTest(parameterized.TestCase):
         self.assertTrue(os.access(script, os.X_OK), script.name)
 
   def test_quickstart(self):
-    env, train = self.dry_run("quickstart.sh", "--dry_run")
+    env, train, again = self.dry_run("quickstart.sh", "--dry_run")
+    self.assertStartsWith(again, "# again, as long as")
     self.assertTrue(env.endswith("/launch/env.sh"))
     self.assertRegex(
       train,
       r"/\.venv/bin/python -m htmtl_jax\.main --config=\S+/configs/"
       r"quickstart\.py --workdir=\S+/runs/quickstart --mode=train$",
     )
-    _, train = self.dry_run("quickstart.sh", "my run", "--dry_run")
+    _, train, _ = self.dry_run("quickstart.sh", "my run", "--dry_run")
     self.assertIn(r"--workdir=my\ run --mode=train", train)
 
   def test_tests(self):
@@ -170,7 +171,9 @@ class LaunchTest(parameterized.TestCase):
     )
 
   @parameterized.parameters(
-    ("quickstart.sh", ["--help"], "unknown flag --help"),
+    ("quickstart.sh", ["--hepl"], "unknown flag --hepl"),
+    ("tpu_create.sh", ["--name=n", "--zone=z", "--type=v9-8"], "give it as --version"),
+    ("tpu_run.sh", ["--name=n", "--zone=z", "--", "--workdir=runs/x"], "lost with the machine"),
     ("quickstart.sh", ["a", "b"], "more than one WORKDIR"),
     ("env.sh", ["tset"], "unknown argument 'tset'"),
     ("gpu_run.sh", [], "nothing to run"),
@@ -187,6 +190,16 @@ class LaunchTest(parameterized.TestCase):
     self.assertEqual(done.stderr.count("\n"), 1)
     self.assertIn(f"{script}: error: ", done.stderr)
     self.assertIn(message, done.stderr)
+
+  def test_help_is_the_head_of_the_script(self):
+    scripts = sorted((_ROOT / "launch").glob("*.sh"))
+    for script in [*scripts, _ROOT / "launch" / "slurm.sbatch"]:
+      if script.name in ("common.sh", "test.sh"):  # sourced; pytest has a help of its own
+        continue
+      done = run_script(script, "--help")
+      self.assertEqual((done.returncode, done.stderr), (0, ""), script)
+      self.assertIn(f"launch/{script.name}", done.stdout)
+      self.assertNotIn("set -euo", done.stdout)
 
   def test_unknown_accelerator(self):
     done = run_script(_ROOT / "launch" / "env.sh", HTMTL_EXTRAS="cuda99")

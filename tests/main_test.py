@@ -23,6 +23,12 @@ _REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = {"seed": 0, "model": {"num_heads": 4}}
 
 
+STOPPED = (
+  "htmtl_jax: stopped from the keyboard; a training goes on from what it has saved, with the same "
+  "command\n"
+)
+
+
 class MainTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
@@ -178,7 +184,7 @@ class MainTest(parameterized.TestCase):
 
   def test_keyboard_interrupt_is_one_line(self):
     self.train.side_effect = KeyboardInterrupt
-    self.assertEqual(self.run_train(), (130, "", "htmtl_jax: stopped from the keyboard\n"))
+    self.assertEqual(self.run_train(), (130, "", STOPPED))
 
   def test_a_bug_keeps_its_traceback(self):
     self.train.side_effect = ZeroDivisionError

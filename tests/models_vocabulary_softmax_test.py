@@ -61,6 +61,34 @@ class VocabularySoftmaxTest(parameterized.TestCase):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), found, expected)
     self.assertFalse(found[1][1][REAL:].any())  # nothing teaches what is no word
 
+  def test_in_bfloat16_only_matmuls_are_rounded(self):
+    states, embedding = (jnp.asarray(x, jnp.bfloat16) for x in self.arrays)
+    ours = lambda states, embedding, targets: target_log_softmax(REAL, states, embedding, targets)
+    in_float32 = tuple(np.asarray(x, np.float32) for x in (states, embedding))
+    self.arrays = in_float32
+    expected = self.value_and_gradients(plain)
+    self.arrays = states, in_float32[1]  # parameters are float32
+    with mock.patch.object(vocabulary_softmax, "_LOGITS", B * T * 128):
+      found = self.value_and_gradients(ours)
+    self.assertEqual([x.dtype for x in found[1]], [jnp.bfloat16, np.float32])
+    for a, b in zip(found[0], expected[0], strict=True):  # sums of exact products
+      np.testing.assert_allclose(a, b, 1e-5, 1e-5)
+    for a, b in zip(found[1], expected[1], strict=True):
+      error = np.linalg.norm(np.asarray(a, np.float32) - b) / np.linalg.norm(b)
+      self.assertLess(error, 2**-8)
+
+  def test_blocks_are_whole_lanes_and_no_targets_are_too_many(self):
+    for targets in (1, 1216, 4 * 1216, 64 * 768, 1 << 20):
+      shapes = jax.eval_shape(
+        vocabulary_softmax._cut,
+        jax.ShapeDtypeStruct((32_000, D), jnp.bfloat16),
+        jax.ShapeDtypeStruct((1, targets, D), jnp.bfloat16),
+      )
+      count, words, _ = shapes[0].shape
+      self.assertEqual((count * words, words % 128, shapes[1].shape), (32_000, 0, (count, words)))
+      if targets < 1 << 16:
+        self.assertLessEqual(targets * words, vocabulary_softmax._LOGITS)
+
   def test_no_array_has_all_logits(self):
     with mock.patch.object(vocabulary_softmax, "_LOGITS", B * T * 128):
       run = jax.jit(jax.grad(lambda *a: target_log_softmax(REAL, *a, self.targets)[0].sum(), (0, 1)))

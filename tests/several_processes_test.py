@@ -24,21 +24,16 @@ from htmtl_jax import distributed, hosts, main, startup
 from htmtl_jax.checkpoint import CheckpointStore
 from htmtl_jax.errors import UserError
 from htmtl_jax.metrics import read_metrics
-from htmtl_jax.sharding import make_mesh
 from tests import several_processes_program, tiny_config
 from tests.conftest import fast_compilation
 
 TIMEOUT = 900  # seconds, for each child process on a busy machine
 MAIN = "htmtl_jax.main"
-SETTINGS = (  # little to compile
+SETTINGS = (
   f"--config={tiny_config.PATH}",
-  "--config.train.accumulate=1",
+  *tiny_config.LITTLE_TO_COMPILE,
   "--config.train.evaluate_every=100000",
   "--config.train.evaluate_at_end=false",
-  "--config.model.decoder_layers=1",
-  "--config.model.paragraph_layers=0",
-  "--config.model.section_layers=0",
-  "--config.model.document_layers=0",
   "--config.data.num_validation=2",
   "--config.decode.beam_size=1",
   "--config.decode.max_tokens=(6,8,10)",
@@ -130,10 +125,8 @@ class Processes:
 def run_alone(*flags: str) -> tuple[int, str]:
   """One process with two devices, this one: (exit status, what it said)."""
   said = io.StringIO()
-  two_devices = lambda config: make_mesh(config, jax.devices()[:2])
   with (
-    tiny_config.setting(),
-    mock.patch("htmtl_jax.experiment.make_mesh", two_devices),
+    tiny_config.setting(devices=2),
     contextlib.redirect_stdout(said),
     contextlib.redirect_stderr(said),
   ):
@@ -281,11 +274,12 @@ class TwoProcessesTest(parameterized.TestCase):
     for name, values in expected.items():
       self.assertEqual([own[name] for own in found], list(values), name)
 
-  @parameterized.parameters(0, 1)
-  def test_who_waits_for_the_dead_ends(self, dead):
+  # The first is missed at once, it is the one that is asked; the others by their heartbeat alone.
+  @parameterized.parameters((0, TIMEOUT), (1, 30))
+  def test_who_waits_for_the_dead_ends(self, dead, heartbeat):
     flags = (str(self.folder / "nothing"), f"--dies={dead}")
     program = several_processes_program.__name__
-    with Processes(self.folder, "dies", program, *flags, heartbeat=10) as run:
+    with Processes(self.folder, "dies", program, *flags, heartbeat=heartbeat) as run:
       statuses = run.wait()
       self.assertEqual(statuses[dead], 9, run.everything_said())
       self.assertNotEqual(statuses[1 - dead], 0, run.everything_said())

@@ -37,8 +37,12 @@ what is written for one device; of the smallest bucket whose rows two devices ca
 
 
 def shipped_configs() -> list[str]:
-  """Names for `--config` of all experiments in the folder, arXiv's in each of its sizes."""
+  """Names for `--config` of all experiments in the folder, arXiv's in each of its sizes.
+
+  Of the variants those with parameters of their own.
+  """
   names = sorted({path.name for path in CONFIGS.glob("*.py")} - NOT_EXPERIMENTS)
+  names += ["flat_transformer.py:papers_base", "ablation.py:separate_stacks,papers_base"]
   if importlib.util.find_spec("configs.sizes"):
     from configs import sizes
 

@@ -9,13 +9,14 @@ import tempfile
 from absl.testing import absltest
 
 _PROGRAM = """
-import json, os, sys
+import gc, json, os, sys
 from htmtl_jax.startup import prepare_jax
 prepare_jax(json.loads(sys.argv[1]))
 import jax, jax.numpy as jnp
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 x = jax.jit(lambda x: jnp.tanh(x @ x).sum())(jnp.arange(64.0).reshape(8, 8) / 64)
-print(json.dumps({"flags": os.environ.get("XLA_FLAGS", ""), "value": float(x).hex()}))
+told = {"flags": os.environ.get("XLA_FLAGS", ""), "value": float(x).hex()}
+print(json.dumps(told | {"garbage": gc.get_threshold()}))
 """
 
 
@@ -47,6 +48,7 @@ class StartupTest(absltest.TestCase):
     self.assertNotEmpty(kept)
     second, _ = start(cache)
     self.assertEqual(first["value"], second["value"])
+    self.assertGreater(first["garbage"][0], 10_000)  # tracing makes millions of objects
     self.assertEqual(
       [f for f in kept if f.endswith("-cache")],
       [f for f in sorted(os.listdir(cache)) if f.endswith("-cache")],

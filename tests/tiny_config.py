@@ -111,9 +111,19 @@ def environment() -> dict[str, str]:
   return {**os.environ, "XLA_FLAGS": " ".join(flags), FOLDER: str(_folder())}
 
 
+# The smallest model that has all that sharding and resuming can get wrong.
+LITTLE_TO_COMPILE = (
+  "--config.train.accumulate=1",
+  "--config.model.decoder_layers=1",
+  "--config.model.paragraph_layers=0",
+  "--config.model.section_layers=0",
+  "--config.model.document_layers=0",
+)
+
+
 @contextlib.contextmanager
-def setting():
-  """One device, and the compilation cache."""
+def setting(devices: int = 1):
+  """So many devices, and the compilation cache."""
   import jax
   from jax.experimental.compilation_cache import compilation_cache
 
@@ -125,12 +135,12 @@ def setting():
     "jax_persistent_cache_min_entry_size_bytes": -1,
   }
   previous = {name: getattr(jax.config, name) for name in options}
-  one_device = lambda config: make_mesh(config, jax.devices()[:1])
+  mesh_of_some = lambda config: make_mesh(config, jax.devices()[:devices])
   try:
     for name, value in options.items():
       jax.config.update(name, value)
     compilation_cache.reset_cache()  # JAX looks at the folder once
-    with mock.patch("htmtl_jax.experiment.make_mesh", one_device):
+    with mock.patch("htmtl_jax.experiment.make_mesh", mesh_of_some):
       yield
   finally:
     for name, value in previous.items():
@@ -138,12 +148,12 @@ def setting():
     compilation_cache.reset_cache()
 
 
-def run_main(*argv) -> tuple[int, str, str]:
+def run_main(*argv, devices: int = 1) -> tuple[int, str, str]:
   """Runs one command line in this process: (exit status, stdout, stderr)."""
   from htmtl_jax import main  # not at the top: a config file should load without it
 
   out, err = io.StringIO(), io.StringIO()
-  with setting(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+  with setting(devices), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
     status = main.run([str(word) for word in argv])
   return status, out.getvalue(), err.getvalue()
 
@@ -159,9 +169,9 @@ def train_flags(workdir, *others) -> list[str]:
   ]
 
 
-def run_train(workdir, *flags) -> tuple[int, str, str]:
+def run_train(workdir, *flags, devices: int = 1) -> tuple[int, str, str]:
   """See `run_main` and `train_flags`."""
-  return run_main(*train_flags(workdir, *flags))
+  return run_main(*train_flags(workdir, *flags), devices=devices)
 
 
 def _made_once(name: str, make: Callable[[pathlib.Path], list[str]]):

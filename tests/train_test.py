@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
@@ -18,6 +19,7 @@ from htmtl_jax import train
 from htmtl_jax.checkpoint import CheckpointStore
 from htmtl_jax.config import check_resume
 from htmtl_jax.config_keys import flatten
+from htmtl_jax.file_lock import lock_file
 from htmtl_jax.levels import LEVELS
 from htmtl_jax.metrics import METRICS_FILE, read_metrics
 from tests import tiny_config
@@ -146,6 +148,25 @@ class ExactResumeTest(absltest.TestCase):
       self.assertEqual(tiny_config.run_train(reference, *flags)[0], 0)
     self.assert_same_run(workdir, reference)
 
+  def test_on_several_devices_resume_is_exact_too(self):
+    flags = (
+      NO_EVALUATION,
+      *tiny_config.LITTLE_TO_COMPILE,
+      "--config.train.evaluate_every=100000",
+      "--config.mesh.data=1",
+      "--config.mesh.fsdp=2",
+      "--config.mesh.sequence=2",
+    )
+    for name, ends in (("reference", (4,)), ("run", (2, 4))):
+      for steps in ends:
+        status, _, err = tiny_config.run_train(
+          self.folder / name, *flags, f"--config.train.num_steps={steps}", devices=4
+        )
+        self.assertEqual(status, 0, err)
+    self.assertIn("resuming at step 2\n", err)
+    self.assertIn("fsdp=2 tensor=1 sequence=2", err)
+    self.assert_same_run(self.folder / "run", self.folder / "reference")
+
 
 class StartedAgainTest(parameterized.TestCase):
   def setUp(self):
@@ -186,6 +207,20 @@ class StartedAgainTest(parameterized.TestCase):
     is_path = lambda line: line.startswith(("results: ", "report: "))
     without_path = lambda text: [line for line in text.splitlines() if not is_path(line)]
     self.assertEqual(without_path(out), without_path(tiny_config.trained()[1]))
+
+  def test_a_second_training_is_kept_out(self):
+    workdir = tiny_config.copy_trained(self.folder)
+    before = sorted(path.name for path in workdir.rglob("*"))
+    with (
+      lock_file(str(workdir / train.LOCK), self.fail),
+      mock.patch.object(train, "_PATIENCE_SECONDS", 0.1),
+    ):
+      status, out, err = tiny_config.run_train(workdir, "--config.train.num_steps=20")
+    self.assertEqual((status, out), (2, ""))
+    waits, refused = err.splitlines()
+    self.assertIn("another training is in ", waits)
+    self.assertRegex(refused, "^htmtl_jax: error: --workdir=.* is in use by another training; end")
+    self.assertEqual(sorted(path.name for path in workdir.rglob("*")), before)
 
   def test_keys_that_do_not_change_the_course_may_differ(self):
     saved = tiny_config.get_config()

@@ -89,7 +89,7 @@ def _forward(query, key, value, mask):
   if count == 1:
     return some(query, mask)
   out = jax.lax.map(lambda block: some(*block), (_cut(query, count), _cut(mask, count)))
-  return _join(out, query.shape[1])
+  return _join(out)
 
 
 def _backward(query, key, value, mask, out, gradient):
@@ -118,32 +118,33 @@ def _backward(query, key, value, mask, out, gradient):
   zeros = jnp.zeros(key.shape, jnp.float32)
   blocks = tuple(_cut(x, count) for x in (query, mask, out, gradient))
   (d_key, d_value), d_query = jax.lax.scan(body, (zeros, zeros), blocks)
-  return _join(d_query, query.shape[1]), d_key.astype(key.dtype), d_value.astype(value.dtype)
+  return _join(d_query), d_key.astype(key.dtype), d_value.astype(value.dtype)
 
 
 def _query_blocks(query, key) -> int:
   """How many blocks of queries are taken one after the other, so that a block's scores stay at hand.
 
-  Rows, [B, r, w, H, E], are short: one. The decoder looks at all of its targets: some.
+  Rows, [B, r, w, H, E], are short: one. The decoder looks at all of its targets: some, which are
+  equal, since queries that fill up would be work.
   """
   if query.ndim > 4:
     return 1
   batch, queries, heads, _ = query.shape
   per_device = -(-batch // devices_along("act_batch")) * -(-heads // devices_along("heads"))
-  return -(-per_device * queries * key.shape[1] // SCORES)
+  count = min(-(-per_device * queries * key.shape[1] // SCORES), queries)
+  while queries % count:
+    count += 1
+  return count
 
 
 def _cut(x, count):
-  """[B, q, ...] -> [count, B, m, ...], filled up with zeros: queries that may look at nothing."""
-  size = -(-x.shape[1] // count)
-  x = jnp.pad(x, [(0, 0), (0, count * size - x.shape[1])] + [(0, 0)] * (x.ndim - 2))
-  return jnp.moveaxis(x.reshape(x.shape[0], count, size, *x.shape[2:]), 1, 0)
+  """[B, q, ...] -> [count, B, m, ...]."""
+  return jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
 
 
-def _join(x, length):
+def _join(x):
   """The inverse of `_cut`."""
-  x = jnp.moveaxis(x, 0, 1)
-  return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
+  return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])
 
 
 def _kernels(query, key):

@@ -35,13 +35,6 @@ class Generator(nn.Module):
         bias_init=nn.initializers.zeros,
       )
 
-  def logits(self, states, embedding):
-    """[B, Q, D] and [V, D] -> [B, Q, V] float32, ids beyond the real vocabulary at minus infinity."""
-    logits = jnp.einsum(
-      "bqd,vd->bqv", states, embedding.astype(states.dtype), preferred_element_type=jnp.float32
-    )
-    return self._only_real(logits)
-
   def _only_real(self, logits):
     real = jnp.arange(logits.shape[-1]) < self.num_real_ids
     return jnp.where(real, logits, -jnp.inf)
@@ -59,7 +52,6 @@ class Generator(nn.Module):
       (log_prob [B, T], mean_log_prob [B, T] of the vocabulary softmax over real ids, for
       label smoothing, gate [B, T] the probability to generate), all float32.
     """
-
     log_prob, mean_log_prob = target_log_softmax(self.num_real_ids, states, embedding, targets)
     if not self.config.copy:
       return log_prob, mean_log_prob, jnp.ones_like(log_prob)

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 
 from htmtl_jax.models.on_devices import devices_along, mesh_axes, on_every_device, sum_over
 
-_LOGITS = 1 << 23  # at most so many at a time on a device: 32 MB
+_LOGITS = 1 << 23  # about so many at a time on a device: 32 MB
+_LANES = 128  # a TPU fills narrower blocks up
 # Logical axes: of [B, T, D], [V, D] and [B, T].
 _STATES = ("act_batch", "act_target", "act_embed")
 _EMBEDDING = ("act_vocab", "act_embed")
@@ -102,7 +103,8 @@ def _own_backward(num_real_ids, states, embedding, targets, log_normaliser, d_lo
 
   start = jnp.zeros(states.shape, jnp.float32)
   d_states, d_blocks = jax.lax.scan(body, start, _cut(embedding.astype(states.dtype), states))
-  # In float32, as the gradients of looking words up: the compiler then adds them all up first.
+  # A matmul's result in the compute dtype, as of every weight; summed over devices in float32, as the
+  # gradients of looking words up are: the compiler then adds all of them before it sends anything.
   d_embedding = d_blocks.reshape(embedding.shape).astype(embedding.dtype)
   d_embedding = sum_over("act_batch", d_embedding)
   d_states = sum_over("act_vocab", d_states)
@@ -119,8 +121,9 @@ def _logits(states, block, ids, targets, num_real_ids):
 def _cut(embedding, states):
   """The matrix of a device's words, [v, D], in n blocks: ([n, c, D], their ids [n, c])."""
   words, targets = embedding.shape[0], states.shape[0] * states.shape[1]
-  count = min(-(-words * targets // _LOGITS), words)
-  while words % count:
+  units = words // _LANES if words % _LANES == 0 else words  # of which blocks are made
+  count = min(-(-words * targets // _LOGITS), units)
+  while units % count:
     count += 1
   first = words * jax.lax.axis_index(axes) if (axes := _vocabulary_axes()) else 0
   cut = lambda x: x.reshape(count, -1, *x.shape[1:])

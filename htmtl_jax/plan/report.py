@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from htmtl_jax.plan.sweep import mesh_text
+from htmtl_jax.progress import format_duration
 
 
 def progress(line: str) -> None:
@@ -72,8 +73,8 @@ def _times(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     ("at the roofline", f"{plan['tokens_per_second']:,.0f} tokens/s, MFU {plan['mfu']:.1%}"),
     (
       "whole training",
-      f"{plan['num_steps']:,} steps: {plan['hours']:.3g} h, {plan['chip_hours']:.3g} chip hours, "
-      "at least",
+      f"{plan['num_steps']:,} steps: {format_duration(3600 * plan['hours'])}, "
+      f"{plan['chip_hours']:,.3g} chip hours, at least",
     ),
   ]
 

@@ -83,6 +83,9 @@ def compiler_target(topology: Topology) -> Topology:
   return parse_topology(f"{CPU}:{topology.chips}")
 
 
+_MOST_ROWS, _MOST_TARGETS = 1_000_000, 100_000  # beyond these, counts leave 64 bits
+
+
 def parse_bucket(config, text: str) -> tuple[int, int]:
   """(token rows, target tokens) of "136x1216", or of the config's largest bucket.
 
@@ -98,7 +101,10 @@ def parse_bucket(config, text: str) -> tuple[int, int]:
       f"--bucket={text}: write token rows by target tokens, such as "
       f"{largest.token_rows}x{largest.target_tokens}"
     )
-  return int(found.group(1)), int(found.group(2))
+  rows, targets = int(found.group(1)), int(found.group(2))
+  if rows > _MOST_ROWS or targets > _MOST_TARGETS:
+    raise UserError(f"--bucket={text}: at most {_MOST_ROWS}x{_MOST_TARGETS}")
+  return rows, targets
 
 
 def write_plan(plan: Mapping[str, Any], output: str) -> pathlib.Path:
