@@ -9,6 +9,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 from unittest import mock
 
 from absl.testing import absltest, parameterized
@@ -121,7 +122,7 @@ class CommittedTest(parameterized.TestCase):
       self.assertGreaterEqual(row["compiled_flops"], 0.98 * row["useful_flops"])
       self.assertGreater(row["bytes_accessed"], row["memory_bytes"] / 2)
     self.assertLen(ruler_table(rows).splitlines(), 2 + len(rows))
-    copy = pathlib.Path(self.create_tempdir(), "performance.md")
+    copy = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()), "performance.md")
     copy.write_text(tpu_ruler.DOCUMENT.read_text())
     write_tables(copy, {"ruler": document_table(rows)})
     self.assertEqual(copy.read_text(), tpu_ruler.DOCUMENT.read_text())
