@@ -109,7 +109,8 @@ class ProgressTest(parameterized.TestCase):
     with Progress(3, "score", unit="document", stream=stream, clock=lambda: now[0]) as progress:
       now[0] = 30.0
       progress.update()
-      # The first tells nothing, and does not count from the second on: it may have waited for a compilation.
+      # The first tells nothing, and does not count from the second on: it may have waited for a
+      # compilation.
       now[0] = 42.0
       progress.update()
     lines = stream.getvalue().splitlines()

@@ -7,6 +7,8 @@ from typing import Any
 from htmtl_jax.plan.sweep import mesh_text
 from htmtl_jax.progress import format_duration
 
+_CLOSE = 0.6  # what is followed may be a quarter less than what the compiler allocates
+
 
 def progress(line: str) -> None:
   """Says on standard error what goes on."""
@@ -54,6 +56,8 @@ def _memory(plan: Mapping[str, Any]) -> str:
   if limit is None:
     return f"{_bytes(used)}, {plan['memory_source']}"
   verdict = "fits" if plan["fits"] else "DOES NOT FIT"
+  if plan["fits"] and used > _CLOSE * limit and "compiler" not in plan["memory_source"]:
+    verdict += ", if closely: --full_compile says for sure"
   return (
     f"{_bytes(used)} of {_bytes(limit)} ({used / limit:.0%}): {verdict}; {plan['memory_source']}"
   )
