@@ -1,4 +1,4 @@
-"""arXiv papers (Cohan et al. 2018; 203,037 for training), at one of four sizes.
+"""arXiv papers (Cohan et al. 2018; 203,037 for training), at one of five sizes.
 
     python -m htmtl_jax.datasets.build --name=arxiv [--manual_dir=FOLDER_OF_THE_RAW_RELEASE]
     python -m htmtl_jax.main --config=configs/arxiv.py --workdir=runs/arxiv --mode=train

@@ -1,4 +1,4 @@
-"""PubMed papers (Cohan et al. 2018; 119,924 for training), at one of four sizes.
+"""PubMed papers (Cohan et al. 2018; 119,924 for training), at one of five sizes.
 
     python -m htmtl_jax.datasets.build --name=pubmed [--manual_dir=FOLDER_OF_THE_RAW_RELEASE]
     python -m htmtl_jax.main --config=configs/pubmed.py --workdir=runs/pubmed --mode=train
