@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 import contextlib
 import os
+import socket
 import time
 
 from absl import logging
@@ -12,7 +13,7 @@ from absl import logging
 def lock_file(
   path: str, on_wait: Callable[[], None], seconds: float | None = None
 ) -> Iterator[None]:
-  """Holds the lock of `path`, which is made if need be and stays there, empty.
+  """Holds the lock of `path`, which is made if need be and stays there, with `this_machine` in it.
 
   Args:
     path: in an existing folder.
@@ -27,7 +28,7 @@ def lock_file(
   except ImportError:  # not on every system
     yield
     return
-  with open(path, "w") as file:
+  with open(path, "a+", encoding="utf-8") as file:  # what the holder wrote stays
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -37,7 +38,19 @@ def lock_file(
       logging.warning(
         "%s: no file locks here; do not use the folder from two runs at once", os.path.dirname(path)
       )
+    file.truncate(0)
+    file.write(this_machine())
+    file.flush()
     yield
+
+
+def this_machine() -> str:
+  """What no other machine has, nor this one once it has been started again."""
+  try:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+      return file.read().strip()
+  except OSError:  # not on every system
+    return socket.gethostname()
 
 
 def _wait_for_lock(file, seconds: float | None) -> None:

@@ -31,7 +31,7 @@ from htmtl_jax.experiment import (
   make_checked_mesh,
   make_experiment,
 )
-from htmtl_jax.file_lock import lock_file
+from htmtl_jax.file_lock import lock_file, this_machine
 from htmtl_jax.flops import peak_flops
 from htmtl_jax.interruption import Interrupted, Interruption
 from htmtl_jax.metrics import MetricWriter
@@ -103,18 +103,9 @@ def _alone_in(workdir: str) -> Iterator[None]:
     try:
       os.makedirs(workdir, exist_ok=True)
       if hosts.is_first():
-        say = lambda: print(
-          f"htmtl_jax: another training is in {workdir}, or was, and its file system has not noticed "
-          f"its end: waiting for up to {_PATIENCE_SECONDS:.0f} s",
-          file=sys.stderr,
-          flush=True,
-        )
-        held.enter_context(lock_file(os.path.join(workdir, LOCK), say, _PATIENCE_SECONDS))
-    except TimeoutError as e:
-      error = UserError(
-        f"--workdir={workdir} is in use by another training; end that one first, or give another folder"
-      )
-      error.__cause__ = e
+        _lock(workdir, held)
+    except UserError as e:
+      error = e
     except OSError as e:
       error = UserError(
         f"--workdir={workdir} cannot be made ({e.strerror}); give a folder one can write to"
@@ -122,6 +113,33 @@ def _alone_in(workdir: str) -> Iterator[None]:
       error.__cause__ = e
     hosts.stop_together(error)
     yield
+
+
+def _lock(workdir: str, held: contextlib.ExitStack) -> None:
+  """Takes the workdir's lock, for as long as `held` lasts.
+
+  A network file system may keep the lock of a machine that is gone, some for ever. So where another
+  machine has it, this one warns after a while and goes on: a spot machine has to be replaceable.
+
+  Raises:
+    UserError: another process of this machine has it.
+  """
+  path = os.path.join(workdir, LOCK)
+  say = lambda text: print(f"htmtl_jax: {text}", file=sys.stderr, flush=True)
+  try:
+    wait = f"another training seems to be in {workdir}: waiting for up to {_PATIENCE_SECONDS:.0f} s"
+    held.enter_context(lock_file(path, lambda: say(wait), _PATIENCE_SECONDS))
+  except TimeoutError as e:
+    with open(path, encoding="utf-8") as file:
+      if file.read() == this_machine():
+        raise UserError(
+          f"--workdir={workdir} is in use by another training; end that one first, or give another "
+          "folder"
+        ) from e
+    say(
+      f"warning: another machine holds {path}; going on, since it may be gone. If a training is still "
+      "running there, end one of the two: they would overwrite each other's checkpoints"
+    )
 
 
 def _run(config, workdir: str, interruption: Interruption) -> str:
