@@ -3,8 +3,6 @@
 Everything with a test of its own lives elsewhere; this file is the order of things.
 """
 
-from collections.abc import Iterator
-import contextlib
 import itertools
 import math
 import os
@@ -31,7 +29,6 @@ from htmtl_jax.experiment import (
   make_checked_mesh,
   make_experiment,
 )
-from htmtl_jax.file_lock import lock_file, this_machine
 from htmtl_jax.flops import peak_flops
 from htmtl_jax.interruption import Interrupted, Interruption
 from htmtl_jax.metrics import MetricWriter
@@ -40,9 +37,8 @@ from htmtl_jax.progress import Progress
 from htmtl_jax.sharding import host_part, put_batch
 from htmtl_jax.train_state import count_parameters
 from htmtl_jax.validate import Validator
+from htmtl_jax.workdir_lock import alone_in
 
-LOCK = ".lock"  # in the workdir, held while training
-_PATIENCE_SECONDS = 120.0  # a network file system needs so long to notice that a host is gone
 # Keys that may differ when a run is resumed: they do not change its trajectory.
 MAY_DIFFER = (
   "train.num_steps",
@@ -83,63 +79,12 @@ def run_train(config, workdir: str) -> str:
   """
   with Interruption() as interruption:
     try:
-      with _alone_in(workdir):
+      with alone_in(workdir):
         return _run(config, workdir, interruption)
     except Interrupted:  # while preparing or evaluating: nothing there to be saved
       if jax.process_count() > 1:
         raise  # the others may not know: `main` leaves without them
       return "interrupted"
-
-
-@contextlib.contextmanager
-def _alone_in(workdir: str) -> Iterator[None]:
-  """Makes the workdir, and keeps other trainings out of it meanwhile.
-
-  Raises:
-    UserError: at every process, if another training is in there, or the folder cannot be made.
-  """
-  with contextlib.ExitStack() as held:
-    error = None
-    try:
-      os.makedirs(workdir, exist_ok=True)
-      if hosts.is_first():
-        _lock(workdir, held)
-    except UserError as e:
-      error = e
-    except OSError as e:
-      error = UserError(
-        f"--workdir={workdir} cannot be made ({e.strerror}); give a folder one can write to"
-      )
-      error.__cause__ = e
-    hosts.stop_together(error)
-    yield
-
-
-def _lock(workdir: str, held: contextlib.ExitStack) -> None:
-  """Takes the workdir's lock, for as long as `held` lasts.
-
-  A network file system may keep the lock of a machine that is gone, some for ever. So where another
-  machine has it, this one warns after a while and goes on: a spot machine has to be replaceable.
-
-  Raises:
-    UserError: another process of this machine has it.
-  """
-  path = os.path.join(workdir, LOCK)
-  say = lambda text: print(f"htmtl_jax: {text}", file=sys.stderr, flush=True)
-  try:
-    wait = f"another training seems to be in {workdir}: waiting for up to {_PATIENCE_SECONDS:.0f} s"
-    held.enter_context(lock_file(path, lambda: say(wait), _PATIENCE_SECONDS))
-  except TimeoutError as e:
-    with open(path, encoding="utf-8") as file:
-      if file.read() == this_machine():
-        raise UserError(
-          f"--workdir={workdir} is in use by another training; end that one first, or give another "
-          "folder"
-        ) from e
-    say(
-      f"warning: another machine holds {path}; going on, since it may be gone. If a training is still "
-      "running there, end one of the two: they would overwrite each other's checkpoints"
-    )
 
 
 def _run(config, workdir: str, interruption: Interruption) -> str:

@@ -15,7 +15,7 @@ from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
-from htmtl_jax import train
+from htmtl_jax import train, workdir_lock
 from htmtl_jax.checkpoint import CheckpointStore
 from htmtl_jax.config import check_resume
 from htmtl_jax.config_keys import flatten
@@ -210,11 +210,11 @@ class StartedAgainTest(parameterized.TestCase):
 
   def test_a_second_training_is_kept_out(self):
     workdir = tiny_config.copy_trained(self.folder)
-    lock = workdir / train.LOCK
-    before = {path.name for path in workdir.rglob("*")} | {train.LOCK}
+    lock = workdir / workdir_lock.LOCK
+    before = {path.name for path in workdir.rglob("*")} | {workdir_lock.LOCK}
     with (
       lock_file(str(lock), self.fail),
-      mock.patch.object(train, "_PATIENCE_SECONDS", 0.1),
+      mock.patch.object(workdir_lock, "_PATIENCE_SECONDS", 0.1),
     ):
       status, out, err = tiny_config.run_train(workdir, "--config.train.num_steps=20")
       self.assertEqual((status, out), (2, ""))
