@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from unittest import mock
 
 from absl.testing import absltest
@@ -34,9 +35,10 @@ class InterruptionTest(absltest.TestCase):
           self.fail("swallowed")
 
   def test_training_that_is_still_preparing_is_interrupted(self):
+    workdir = self.enter_context(tempfile.TemporaryDirectory())
     with mock.patch.object(train, "load_saved_config", lambda workdir: terminate()):
-      self.assertEqual(train.run_train(None, self.id()), "interrupted")
-    os.rmdir(self.id())
+      self.assertEqual(train.run_train(None, workdir), "interrupted")
+    self.assertEqual(os.listdir(workdir), [".lock"])
 
 
 if __name__ == "__main__":
