@@ -16,7 +16,7 @@ from htmtl_jax.models.gpu import masked, rows
 from htmtl_jax.models.gpu.launch import choose
 from htmtl_jax.models.layers import RMSNorm, dense, rotate
 from htmtl_jax.models.memory_attention import SCORES, Blocks, attend_to_memory
-from htmtl_jax.models.on_devices import devices_along, on_every_device
+from htmtl_jax.models.on_devices import on_every_device, queries_on_a_device
 from htmtl_jax.models.rows import NEGATIVE
 
 _on_every_device = functools.partial(on_every_device, whole_if_uneven=True)
@@ -129,9 +129,8 @@ def _query_blocks(query, key) -> int:
   """
   if query.ndim > 4:
     return 1
-  batch, queries, heads, _ = query.shape
-  per_device = -(-batch // devices_along("act_batch")) * -(-heads // devices_along("heads"))
-  count = min(-(-per_device * queries * key.shape[1] // SCORES), queries)
+  queries = query.shape[1]
+  count = min(-(-queries_on_a_device(query) * key.shape[1] // SCORES), queries)
   while queries % count:
     count += 1
   return count

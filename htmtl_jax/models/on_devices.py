@@ -50,6 +50,12 @@ def devices_along(logical_axis: str) -> int:
   return math.prod(sizes.get(axis, 1) for axis in mesh_axes(logical_axis))
 
 
+def queries_on_a_device(query: jax.Array) -> int:
+  """Documents times heads times queries of [B, T, H, E], as a device has them."""
+  batch, length, heads, _ = query.shape
+  return -(-batch // devices_along("act_batch")) * -(-heads // devices_along("heads")) * length
+
+
 def mesh_axes(logical_axis: str) -> tuple[str, ...]:
   """Axes of the mesh that cut it; () where there is no table of axes in context."""
   (axes,) = nn.logical_to_mesh_axes((logical_axis,))

@@ -21,7 +21,13 @@ import jax.numpy as jnp
 
 from htmtl_jax.models import memory_attention
 from htmtl_jax.models.memory_attention import Blocks, Scores
-from htmtl_jax.models.on_devices import devices_along, mesh_axes, on_every_device, sum_over
+from htmtl_jax.models.on_devices import (
+  devices_along,
+  mesh_axes,
+  on_every_device,
+  queries_on_a_device,
+  sum_over,
+)
 
 # Logical axes of every array, see `memory_attention.py`. `act_row` is that of the keys: a
 # device has those of its own token rows.
@@ -65,9 +71,7 @@ def attend_with_scores(key_block: int, *arguments) -> tuple[jax.Array, Scores]:
 
 
 def _blocks(key_block, query, keys) -> Blocks:
-  batch, length, heads, _ = query.shape
-  per_device = -(-batch // devices_along("act_batch")) * -(-heads // devices_along("heads"))
-  return Blocks.cover(keys, key_block).for_queries(per_device * length)
+  return Blocks.cover(keys, key_block).for_queries(queries_on_a_device(query))
 
 
 # ------------------------------------------------------------------ the plain layers
