@@ -20,6 +20,7 @@ from htmtl_jax.models.on_devices import on_every_device, queries_on_a_device
 from htmtl_jax.models.rows import NEGATIVE
 
 _on_every_device = functools.partial(on_every_device, whole_if_uneven=True)
+_matmul = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
 def attention_weights(query, key, *, mask=None) -> jax.Array:
@@ -30,16 +31,27 @@ def attention_weights(query, key, *, mask=None) -> jax.Array:
     key: [..., k, H, E].
     mask: [..., q, k] bool, True where a query may look, or None.
   """
-  scale = query.shape[-1] ** -0.5
-  scores = (
-    jnp.einsum("...qhe,...khe->...hqk", query, key, preferred_element_type=jnp.float32) * scale
-  )
+  return _weights(_heads_first(query), _heads_first(key), mask)
+
+
+def _weights(query, key, mask):
+  """`attention_weights` of [..., H, q, E] and [..., H, k, E]."""
+  scores = _matmul("...hqe,...hke->...hqk", query, key) * query.shape[-1] ** -0.5
   if mask is not None:
     scores = jnp.where(mask[..., None, :, :], scores, NEGATIVE)
   weights = jax.nn.softmax(scores, axis=-1)
   if mask is not None:
     weights = jnp.where(mask[..., None, :, :], weights, 0.0)
   return weights
+
+
+def _heads_first(x):
+  """[..., n, H, E] -> [..., H, n, E], and back.
+
+  A CPU is faster at products of matrices that lie whole in memory; where it makes no difference
+  the compiler leaves the array as it is.
+  """
+  return jnp.moveaxis(x, -2, -3)
 
 
 @jax.custom_vjp
@@ -81,9 +93,11 @@ attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _forward(query, key, value, mask):
+  keys, values = _heads_first(key), _heads_first(value)
+
   def some(query, mask):
-    weights = attention_weights(query, key, mask=mask)
-    return jnp.einsum("...hqk,...khe->...qhe", weights.astype(value.dtype), value)
+    weights = _weights(_heads_first(query), keys, mask)
+    return _heads_first(jnp.einsum("...hqk,...hke->...hqe", weights.astype(value.dtype), values))
 
   count = _query_blocks(query, key)
   if count == 1:
@@ -93,19 +107,20 @@ def _forward(query, key, value, mask):
 
 
 def _backward(query, key, value, mask, out, gradient):
+  keys, values = _heads_first(key), _heads_first(value)
+
   def some(query, mask, out, gradient):
-    weights = attention_weights(query, key, mask=mask)
-    d_value = jnp.einsum("...hqk,...qhe->...khe", weights.astype(value.dtype), gradient)
-    d_weights = jnp.einsum(
-      "...qhe,...khe->...hqk", gradient, value, preferred_element_type=jnp.float32
-    )
+    query, out, gradient = (_heads_first(x) for x in (query, out, gradient))
+    weights = _weights(query, keys, mask)
+    d_value = jnp.einsum("...hqk,...hqe->...hke", weights.astype(value.dtype), gradient)
+    d_weights = _matmul("...hqe,...hke->...hqk", gradient, values)
     # Sum over keys of weight times its gradient, from the output alone (Dao et al. 2022).
-    inner = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)  # [..., q, H]
-    d_scores = weights * (d_weights - jnp.moveaxis(inner, -1, -2)[..., None])
+    inner = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)  # [..., H, q]
+    d_scores = weights * (d_weights - inner[..., None])
     d_scores = (d_scores * query.shape[-1] ** -0.5).astype(query.dtype)
-    d_query = jnp.einsum("...hqk,...khe->...qhe", d_scores, key)
-    d_key = jnp.einsum("...hqk,...qhe->...khe", d_scores, query)
-    return d_query, d_key, d_value
+    d_query = jnp.einsum("...hqk,...hke->...hqe", d_scores, keys)
+    d_key = jnp.einsum("...hqk,...hqe->...hke", d_scores, query)
+    return tuple(_heads_first(x) for x in (d_query, d_key, d_value))
 
   count = _query_blocks(query, key)
   if count == 1:
@@ -172,13 +187,13 @@ class RowAttention(nn.Module):
   def __call__(self, x, positions, mask, deterministic):
     config = self.config
     h = RMSNorm(config, name="norm")(x)
-    qkv = dense(
+    project = dense(
       (3, config.num_heads, config.head_width),
       ("embed", "qkv", "heads", "head_dim"),
       config,
       name="qkv",
-    )(h)  # [B, r, w, 3, H, E]
-    query, key, value = (qkv[..., i, :, :] for i in range(3))
+    )
+    query, key, value = (project(h, part=(i,)) for i in range(3))  # [B, r, w, H, E] each
     if positions is not None:
       query, key = rotate(query, positions), rotate(key, positions)
     h = self.attend(query, key, value, mask)
