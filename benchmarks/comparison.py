@@ -44,7 +44,7 @@ def _merge(rows: list[dict]) -> dict:
 
 
 def add_rates(rows: Sequence[dict], matmul_rate: float | None) -> None:
-  """Adds what follows from the median: tokens, documents and FLOPs a second, the share."""
+  """Adds what follows from the median: tokens, documents and FLOPs a second, floor, shares."""
   for row in rows:
     seconds = row.get("median_seconds")
     if not seconds:
@@ -56,6 +56,7 @@ def add_rates(rows: Sequence[dict], matmul_rate: float | None) -> None:
     if row.get("useful_flops"):
       row["flops_per_second"] = row["useful_flops"] / seconds
       if matmul_rate:
+        row["floor_seconds"] = row["useful_flops"] / matmul_rate
         row["share_of_matmul_rate"] = row["flops_per_second"] / matmul_rate
       if steady := row.get(_STEADY):
         row["share_of_steady_rate"] = row["flops_per_second"] / steady
@@ -144,8 +145,8 @@ def render(rows: Sequence[dict], ratios: Sequence[dict], linearity: Sequence[dic
       f"{task}, {length:,} tokens",
       "",
       "| system | M parameters (no embeddings) | median s | min s | tokens/s | peak GiB | padding "
-      "| useful GFLOP | of matmul rate | of steady rate | x htmtl | x htmtl_deep |",
-      "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+      "| useful GFLOP | floor s | of matmul rate | of steady rate | x htmtl | x htmtl_deep |",
+      "| --- |" + " ---: |" * 12,
     ]
     for row in rows:
       if (row["task"], row["length"]) == (task, length):
@@ -180,6 +181,7 @@ def _render_row(row: dict, times: dict) -> str:
     show("peak_memory_bytes", ".2f", 2**-30),
     show("padding_share", ".1%"),
     show("useful_flops", ",.1f", 1e-9),
+    show("floor_seconds", ".3f"),
     show("share_of_matmul_rate", ".0%"),
     show("share_of_steady_rate", ".0%"),
   ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.documents import make_document
 from benchmarks.prepared_system import PreparedSystem, Request
-from benchmarks.sizes import HTMTL_SPLITS, SIZES, deep_split
+from benchmarks.sizes import SIZES, set_split
 from configs import flat_transformer, papers_base
 from htmtl_jax.config import get_frozen
 from htmtl_jax.data.packing import pack_document, stack_documents
@@ -50,10 +50,8 @@ def set_flags() -> None:
 
 def make_config(system: str, size_name: str, dtype: str):
   """The experiment's config of one of `SYSTEMS`."""
-  size = SIZES[size_name]
   config = papers_base.get_config()
-  split = deep_split(size_name) if system == "htmtl_deep" else HTMTL_SPLITS[size_name]
-  config.model.update(dict(split, width=size.width, num_heads=size.num_heads))
+  set_split(config, size_name, deep=system == "htmtl_deep")
   config.model.dropout = 0.0
   config.model.dtype = dtype
   if system == "flat":

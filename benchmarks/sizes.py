@@ -1,10 +1,14 @@
-"""The sizes of the comparison, and the one place that says how HTMTL splits its layers.
+"""The sizes of the comparison, and how HTMTL splits its layers in each.
 
 Every system of a size has the same width, heads, vocabulary and, within 5%, the same
 number of parameters without embeddings; `htmtl_deep` alone has more.
 """
 
 import dataclasses
+
+import ml_collections
+
+from configs import sizes as config_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +33,15 @@ SIZES = {
   "tiny": Size(32, 2, 80, 250, 3, 2),  # shows that everything runs; its speeds mean nothing
   "small": Size(256, 4, 1024, 8000, 4, 2),
   "base": Size(512, 8, 2048, 32000, 8, 4),
+  # HTMTL as in `configs/arxiv.py:small` and `:base`, peers of so many layers that they are equal
+  "shipped_small": Size(256, 4, 1024, 32000, 19, 6),
+  "shipped_base": Size(512, 8, 2048, 32000, 22, 6),
 }
+_SHIPPED = "shipped_"
 
-# The layer split we ship, by size: values of `config.model` (configs/base.py). A test holds
-# its parameters to the peers' and half of them to the token layers and the decoder.
+# Splits with as few layers as the peers of most papers have: values of `config.model`
+# (configs/base.py). A test holds all sizes' parameters to the peers', and half of them to the
+# token layers and the decoder.
 HTMTL_SPLITS = {
   "tiny": dict(
     mlp_width=64,
@@ -69,12 +78,19 @@ HTMTL_SPLITS = {
 }
 
 
-def deep_split(name: str) -> dict:
-  """The split with the peers' token and decoder layers, number and width, below ours above."""
-  size = SIZES[name]
-  return dict(
-    HTMTL_SPLITS[name],
-    mlp_width=size.mlp_width,
-    token_layers=size.encoder_layers,
-    decoder_layers=size.decoder_layers,
-  )
+def set_split(config: ml_collections.ConfigDict, name: str, deep: bool = False) -> None:
+  """Sets width and layers of a size.
+
+  Args:
+    config: an experiment's.
+    name: a key of `SIZES`.
+    deep: with the peers' token and decoder layers, number and width, below ours above.
+  """
+  size, model = SIZES[name], config.model
+  if name.startswith(_SHIPPED):
+    config_sizes.set_size(config, name.removeprefix(_SHIPPED))
+  else:
+    model.update(dict(HTMTL_SPLITS[name], width=size.width, num_heads=size.num_heads))
+  if deep:
+    model.mlp_width = size.mlp_width
+    model.token_layers, model.decoder_layers = size.encoder_layers, size.decoder_layers
