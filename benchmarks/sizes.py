@@ -19,6 +19,7 @@ class Size:
     width, num_heads, vocabulary: D, H, V.
     mlp_width: F of the peers.
     encoder_layers, decoder_layers: of the peers.
+    config_size: of `configs/sizes.py`, whose split HTMTL then has; "" for `HTMTL_SPLITS`.
   """
 
   width: int
@@ -27,6 +28,7 @@ class Size:
   vocabulary: int
   encoder_layers: int
   decoder_layers: int
+  config_size: str = ""
 
 
 SIZES = {
@@ -34,14 +36,12 @@ SIZES = {
   "small": Size(256, 4, 1024, 8000, 4, 2),
   "base": Size(512, 8, 2048, 32000, 8, 4),
   # HTMTL as in `configs/arxiv.py:small` and `:base`, peers of so many layers that they are equal
-  "shipped_small": Size(256, 4, 1024, 32000, 19, 6),
-  "shipped_base": Size(512, 8, 2048, 32000, 22, 6),
+  "shipped_small": Size(256, 4, 1024, 32000, 19, 6, "small"),
+  "shipped_base": Size(512, 8, 2048, 32000, 22, 6, "base"),
 }
-_SHIPPED = "shipped_"
 
-# Splits with as few layers as the peers of most papers have: values of `config.model`
-# (configs/base.py). A test holds all sizes' parameters to the peers', and half of them to the
-# token layers and the decoder.
+# HTMTL's split where no config has one of that size: values of `config.model` (configs/base.py). A
+# test holds the parameters of all sizes to the peers', half of them to token layers and decoder.
 HTMTL_SPLITS = {
   "tiny": dict(
     mlp_width=64,
@@ -79,7 +79,7 @@ HTMTL_SPLITS = {
 
 
 def set_split(config: ml_collections.ConfigDict, name: str, deep: bool = False) -> None:
-  """Sets width and layers of a size.
+  """Sets width and layers of a size (and what else `configs/sizes.py` sets, where it is used).
 
   Args:
     config: an experiment's.
@@ -87,8 +87,8 @@ def set_split(config: ml_collections.ConfigDict, name: str, deep: bool = False) 
     deep: with the peers' token and decoder layers, number and width, below ours above.
   """
   size, model = SIZES[name], config.model
-  if name.startswith(_SHIPPED):
-    config_sizes.set_size(config, name.removeprefix(_SHIPPED))
+  if size.config_size:
+    config_sizes.set_size(config, size.config_size)
   else:
     model.update(dict(HTMTL_SPLITS[name], width=size.width, num_heads=size.num_heads))
   if deep:

@@ -50,7 +50,7 @@ def _layers(token: int, paragraph: int, upper: int = 0, mlps: str = "none") -> t
   )
 
 
-# Name: config and its own overrides. The first is the split that `sizes.py` ships.
+# Name: config and its own overrides. The first is that of `sizes.py`, small.
 SPLITS = {
   "1 token, 1 paragraph": (_HTMTL, _layers(1, 1)),
   "flat, 4 token": (_FLAT, ("model.token_layers=4",)),

@@ -192,6 +192,7 @@ class ComparisonTest(absltest.TestCase):
     self.assertEqual(ours["peak_memory_bytes"], 9000)
     self.assertEqual(ours["real_tokens_per_second"], 4096.0)
     self.assertEqual(ours["share_of_matmul_rate"], 0.25)
+    self.assertEqual(ours["floor_seconds"], 0.25 * 2.0)
     self.assertEqual(led["other_programs_share"], 0.3)
     self.assertEqual(failed["status"], "timeout")
     self.assertNotIn("median_seconds", failed)

@@ -16,12 +16,12 @@ class SplitsTest(absltest.TestCase):
   def config(self, name):
     return load_config(splits.SPLITS[name][0], splits.overrides_of(name, 200, 3))
 
-  def test_the_first_is_what_is_shipped_and_one_is_flat(self):
+  def test_the_first_is_what_is_timed_and_one_is_flat(self):
     names = list(splits.SPLITS)
-    shipped = self.config(names[0]).model
+    timed = self.config(names[0]).model
     for key in ("token_layers", "paragraph_layers", "section_layers", "document_layers",
                 "top_down_layers", "top_down_mlps", "decoder_layers"):  # fmt: skip
-      self.assertEqual(shipped[key], HTMTL_SPLITS["small"][key], key)
+      self.assertEqual(timed[key], HTMTL_SPLITS["small"][key], key)
     flat = [name for name in names if self.config(name).model.token_attention == "blocks"]
     self.assertEqual(flat, ["flat, 4 token"])
 

@@ -15,12 +15,11 @@ from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.gpu import masked, rows
 from htmtl_jax.models.gpu.launch import choose
 from htmtl_jax.models.layers import RMSNorm, dense, rotate
-from htmtl_jax.models.memory_attention import SCORES, Blocks, attend_to_memory
+from htmtl_jax.models.memory_attention import SCORES, Blocks, attend_to_memory, matmul
 from htmtl_jax.models.on_devices import on_every_device, queries_on_a_device
 from htmtl_jax.models.rows import NEGATIVE
 
 _on_every_device = functools.partial(on_every_device, whole_if_uneven=True)
-_matmul = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
 def attention_weights(query, key, *, mask=None) -> jax.Array:
@@ -35,8 +34,8 @@ def attention_weights(query, key, *, mask=None) -> jax.Array:
 
 
 def _weights(query, key, mask):
-  """`attention_weights` of [..., H, q, E] and [..., H, k, E]."""
-  scores = _matmul("...hqe,...hke->...hqk", query, key) * query.shape[-1] ** -0.5
+  """`attention_weights` of [..., H, q, E] and [..., H, k, E]: [..., H, q, k] float32."""
+  scores = matmul("...hqe,...hke->...hqk", query, key) * query.shape[-1] ** -0.5
   if mask is not None:
     scores = jnp.where(mask[..., None, :, :], scores, NEGATIVE)
   weights = jax.nn.softmax(scores, axis=-1)
@@ -113,7 +112,7 @@ def _backward(query, key, value, mask, out, gradient):
     query, out, gradient = (_heads_first(x) for x in (query, out, gradient))
     weights = _weights(query, keys, mask)
     d_value = jnp.einsum("...hqk,...hqe->...hke", weights.astype(value.dtype), gradient)
-    d_weights = _matmul("...hqe,...hke->...hqk", gradient, values)
+    d_weights = matmul("...hqe,...hke->...hqk", gradient, values)
     # Sum over keys of weight times its gradient, from the output alone (Dao et al. 2022).
     inner = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)  # [..., H, q]
     d_scores = weights * (d_weights - inner[..., None])

@@ -319,14 +319,14 @@ def _gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, 
     d_query, d_keys, d_values, d_bias = carry
     k, v = blocks.take(keys, i), blocks.take(values, i)
     p = jnp.exp(_block_scores(blocks, scaled, keys, bias, level_weights, i) - lse[..., None])
-    d_p = _matmul("bhte,bhem->bhtm", towards, v) + extra(i, p)
+    d_p = matmul("bhte,bhem->bhtm", towards, v) + extra(i, p)
     d_s = p * (d_p - delta[..., None])
     narrow = d_s.astype(query.dtype)
     return (
-      d_query + _matmul("bhtm,bhem->bhte", narrow, k),
-      blocks.put(d_keys, _matmul("bhte,bhtm->bhem", scaled, narrow).astype(keys.dtype), i),
+      d_query + matmul("bhtm,bhem->bhte", narrow, k),
+      blocks.put(d_keys, matmul("bhte,bhtm->bhem", scaled, narrow).astype(keys.dtype), i),
       blocks.put(
-        d_values, _matmul("bhte,bhtm->bhem", towards, p.astype(query.dtype)).astype(keys.dtype), i
+        d_values, matmul("bhte,bhtm->bhem", towards, p.astype(query.dtype)).astype(keys.dtype), i
       ),
       blocks.put(d_bias, jnp.einsum("btl,btm->blm", level_weights, d_s.sum(1), precision=EXACT), i),
     )
@@ -345,12 +345,12 @@ def _gradients(blocks, query, keys, values, bias, level_weights, gradient, lse, 
 def _block_scores(blocks, scaled, keys, bias, level_weights, i) -> jax.Array:
   """[B, H, T, m] float32 scores of block i, bias included."""
   own = jnp.einsum("btl,blm->btm", level_weights, blocks.take(bias, i), precision=EXACT)
-  return _matmul("bhte,bhem->bhtm", scaled, blocks.take(keys, i)) + own[:, None]
+  return matmul("bhte,bhem->bhtm", scaled, blocks.take(keys, i)) + own[:, None]
 
 
 def _read(blocks, p, values, i) -> jax.Array:
   """[B, H, T, E] float32: weights of block i times its values."""
-  return _matmul("bhtm,bhem->bhte", p.astype(values.dtype), blocks.take(values, i))
+  return matmul("bhtm,bhem->bhte", p.astype(values.dtype), blocks.take(values, i))
 
 
 def _copy_masks(blocks, targets, token_ids, i):
@@ -373,7 +373,8 @@ def _dot_heads(a, b) -> jax.Array:
   return jnp.moveaxis((a.astype(jnp.float32) * b.astype(jnp.float32)).sum(-1), 1, 2)
 
 
-_matmul = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+# Accumulates in float32, whatever the operands are.
+matmul = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
 def _round_up(n: int, multiple: int) -> int:
