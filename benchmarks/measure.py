@@ -21,6 +21,7 @@ import time
 from benchmarks import matmul
 from benchmarks.kernels import kernels_by_time
 from benchmarks.prepared_system import PreparedSystem, Request
+from htmtl_jax import host_memory
 from htmtl_jax.errors import UserError
 
 _OUT_OF_MEMORY = re.compile(
@@ -30,11 +31,18 @@ _OUT_OF_MEMORY = re.compile(
 
 def measure(request: Request) -> dict:
   """Warms a system up, times it, and returns its row."""
+  keep = request.allocator == "keep" and host_memory.computes_on_cpu()
+  if keep:
+    host_memory.keep_freed_memory()
+  else:
+    os.environ.setdefault("GLIBC_TUNABLES", "")  # what `prepare_jax` leaves the allocator alone for
   system = _prepare(request)
   start = time.perf_counter()
   system.warm_up()
   first_seconds = time.perf_counter() - start
   _give_back_memory()
+  if keep:
+    host_memory.keep_freed_memory()  # what was given back lay in huge pages; the next shall, too
   seconds, others, peaks, steady = [], [], [], []
   for _ in range(request.repeats):
     if request.task == "train" and request.size != "tiny":

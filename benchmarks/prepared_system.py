@@ -4,6 +4,9 @@ from collections.abc import Callable
 import dataclasses
 from typing import Any
 
+# Of a CPU: "keep" is `host_memory.keep_freed_memory`, "system" what the C library does by itself.
+ALLOCATORS = ("keep", "system")
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -23,6 +26,7 @@ class Request:
     prepared: folder of a prepared corpus whose papers are joined; "" generates.
     threads: of PyTorch; 0 for one a core.
     profile: folder for a trace of one step; "" for none.
+    allocator: a name of `ALLOCATORS`.
   """
 
   system: str
@@ -38,6 +42,7 @@ class Request:
   prepared: str = ""
   threads: int = 0
   profile: str = ""
+  allocator: str = "keep"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 
 from benchmarks.peer_names import PEERS
+from benchmarks.prepared_system import ALLOCATORS
 from benchmarks.sizes import SIZES
 from htmtl_jax.errors import UserError
 
@@ -48,6 +49,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
   parser.add_argument("--limit", type=float, default=900.0, help="seconds for one measurement")
   parser.add_argument("--prepared", default="", help="prepared corpus whose papers are joined")
   parser.add_argument("--profile", default="", help="folder for a JAX trace of one step of ours")
+  parser.add_argument(
+    "--allocator", choices=ALLOCATORS, default="keep",
+    help="on CPUs: keep freed memory as our start-up does, for all systems alike; or the system's",
+  )  # fmt: skip
   parser.add_argument("--threads", type=int, default=0, help="of PyTorch (one a core)")
   parser.add_argument("--seed", type=int, default=0)
   arguments = parser.parse_args(argv)
@@ -105,8 +110,10 @@ def plan(arguments: argparse.Namespace) -> list[dict]:
   """The requests in the order they are measured in: by round, task, length, system."""
   shared = {
     name: getattr(arguments, name)
-    for name in ("size", "dtype", "target_tokens", "decode_tokens", "beam_size", "seed", "threads")
-  }
+    for name in (
+      "size", "dtype", "target_tokens", "decode_tokens", "beam_size", "seed", "threads", "allocator",
+    )
+  }  # fmt: skip
   # The processes that measure may have another working directory.
   absolute = lambda path: os.path.abspath(os.path.expanduser(path)) if path else ""
   shared["prepared"] = absolute(arguments.prepared)

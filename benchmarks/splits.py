@@ -39,25 +39,43 @@ _HTMTL = "configs/papers_tiny.py"
 _FLAT = "configs/flat_transformer.py:papers_tiny"
 
 
-def _layers(token: int, paragraph: int, upper: int = 0, mlps: str = "none") -> tuple[str, ...]:
-  """Overrides: token and paragraph layers, section and document layers, MLPs on the way down."""
+def _layers(
+  token: int,
+  paragraph: int,
+  section: int = 0,
+  document: int = 0,
+  mlps: str = "none",
+  decoder: int = 2,
+) -> tuple[str, ...]:
+  """Overrides: layers by level, MLPs on the way down, the decoder's layers."""
   return (
     f"model.token_layers={token}",
     f"model.paragraph_layers={paragraph}",
-    f"model.section_layers={upper}",
-    f"model.document_layers={upper}",
+    f"model.section_layers={section}",
+    f"model.document_layers={document}",
     f"model.top_down_mlps={mlps}",
+    f"model.decoder_layers={decoder}",
   )
 
 
-# Name: config and its own overrides. The first is that of `sizes.py`, small.
+# Name: config and its own overrides. The first is that of `sizes.py`, small. Those that begin with
+# "shipped" are as deep as `configs/sizes.py`, small: its split, and others of as many parameters.
 SPLITS = {
   "1 token, 1 paragraph": (_HTMTL, _layers(1, 1)),
   "flat, 4 token": (_FLAT, ("model.token_layers=4",)),
   "2 token": (_HTMTL, _layers(2, 0)),
-  "2 token, 1 paragraph, 1 section, 1 document, MLPs down": (_HTMTL, _layers(2, 1, 1, "all")),
+  "2 token, 1 paragraph, 1 section, 1 document, MLPs down": (_HTMTL, _layers(2, 1, 1, 1, "all")),
   "4 token, 1 paragraph": (_HTMTL, _layers(4, 1)),
-  "1 token, 2 paragraph, 1 section, 1 document": (_HTMTL, _layers(1, 2, 1)),
+  "1 token, 2 paragraph, 1 section, 1 document": (_HTMTL, _layers(1, 2, 1, 1)),
+  "shipped: 6 token, 5 paragraph, 2 section, 2 document": (
+    _HTMTL,
+    _layers(6, 5, 2, 2, "all", decoder=6),
+  ),
+  "shipped depth: flat, 19 token": (_FLAT, ("model.token_layers=19", "model.decoder_layers=6")),
+  "shipped depth: 12 token, 1 paragraph, 1 section, 1 document": (
+    _HTMTL,
+    _layers(12, 1, 1, 1, "all", decoder=6),
+  ),
 }
 _COMMON = (
   f"data.max_input_tokens={LENGTH}",

@@ -5,6 +5,8 @@ import importlib.metadata
 import os
 import sys
 
+from htmtl_jax import host_memory
+
 # Matmuls inside rows run three times as fast with it on a CPU (docs/performance.md). XLA ends the
 # process at a flag that it does not know, hence only where it was seen to exist.
 _CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
@@ -18,7 +20,8 @@ _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 def prepare_jax(compilation_cache: str | None = None) -> None:
   """Sets XLA's flags for CPUs, and where compiled programs are kept for the next start.
 
-  Python's garbage collector is made to look less often, too.
+  Python's garbage collector is made to look less often, too, and where there are CPUs alone
+  memory that was freed is kept for the next step (`host_memory`).
 
   Has no effect on devices that are in use already. What the user has set himself, in
   XLA_FLAGS or JAX_COMPILATION_CACHE_DIR, stays as it is.
@@ -27,6 +30,8 @@ def prepare_jax(compilation_cache: str | None = None) -> None:
     compilation_cache: a folder, "" for none, None for the user's own cache folder.
   """
   gc.set_threshold(*_GARBAGE_THRESHOLDS)
+  if host_memory.computes_on_cpu():
+    host_memory.keep_freed_memory()
   flags = os.environ.get("XLA_FLAGS", "")
   version = tuple(int(n) for n in importlib.metadata.version("jaxlib").split(".")[:2])
   if _CPU_FLAG not in flags and version in _CPU_FLAG_VERSIONS:

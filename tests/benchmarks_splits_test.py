@@ -11,6 +11,8 @@ from benchmarks.sizes import HTMTL_SPLITS
 from htmtl_jax.config import load_config
 from htmtl_jax.levels import LEVELS
 
+_FLAT = ["flat, 4 token", "shipped depth: flat, 19 token"]
+
 
 class SplitsTest(absltest.TestCase):
   def config(self, name):
@@ -23,7 +25,14 @@ class SplitsTest(absltest.TestCase):
                 "top_down_layers", "top_down_mlps", "decoder_layers"):  # fmt: skip
       self.assertEqual(timed[key], HTMTL_SPLITS["small"][key], key)
     flat = [name for name in names if self.config(name).model.token_attention == "blocks"]
-    self.assertEqual(flat, ["flat, 4 token"])
+    self.assertEqual(flat, _FLAT)
+
+  def test_one_is_as_deep_as_the_small_size_of_configs(self):
+    (name,) = (name for name in splits.SPLITS if name.startswith("shipped: "))
+    model, shipped = self.config(name).model, load_config("configs/arxiv.py:small", []).model
+    for key in shipped:
+      if key.endswith("_layers") or key == "top_down_mlps":
+        self.assertEqual(model[key], shipped[key], key)
 
   def test_all_differ_in_their_layers_and_in_nothing_else(self):
     seen, others = set(), []
@@ -32,7 +41,7 @@ class SplitsTest(absltest.TestCase):
       is_split = lambda key: key.endswith("_layers") or key == "top_down_mlps"
       own = {key: config["model"].pop(key) for key in list(config["model"]) if is_split(key)}
       seen.add(tuple(sorted(own.items())))
-      if name != "flat, 4 token":  # knows no importance and no segments: another loss and memory
+      if name not in _FLAT:  # knows no importance and no segments: another loss and memory
         others.append(config)
     self.assertLen(seen, len(splits.SPLITS))
     self.assertEqual(others, others[:1] * len(others))
