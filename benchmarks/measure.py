@@ -40,9 +40,8 @@ def measure(request: Request) -> dict:
   start = time.perf_counter()
   system.warm_up()
   first_seconds = time.perf_counter() - start
-  _give_back_memory()
-  if keep:
-    host_memory.keep_freed_memory()  # what was given back lay in huge pages; the next shall, too
+  if not keep:
+    _give_back_memory()
   seconds, others, peaks, steady = [], [], [], []
   for _ in range(request.repeats):
     if request.task == "train" and request.size != "tiny":
