@@ -87,7 +87,10 @@ def _prepare(request: Request) -> PreparedSystem:
 
 
 def _give_back_memory() -> None:
-  """Once, so that what building and compiling took is in no peak; a training loop does not."""
+  """Once, so that what building and compiling took is in no peak; a training loop does not.
+
+  Not where freed memory is kept, as training keeps it: there the peak holds what compiling took.
+  """
   gc.collect()
   with contextlib.suppress(OSError, AttributeError):  # not glibc
     ctypes.CDLL(None).malloc_trim(0)
