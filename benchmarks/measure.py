@@ -31,10 +31,12 @@ _OUT_OF_MEMORY = re.compile(
 
 def measure(request: Request) -> dict:
   """Warms a system up, times it, and returns its row."""
-  keep = request.allocator == "keep" and host_memory.computes_on_cpu()
-  if keep:
-    host_memory.keep_freed_memory()
-  else:
+  keep = (
+    request.allocator == "keep"
+    and host_memory.computes_on_cpu()
+    and host_memory.keep_freed_memory()
+  )
+  if not keep:
     os.environ.setdefault("GLIBC_TUNABLES", "")  # what `prepare_jax` leaves the allocator alone for
   system = _prepare(request)
   start = time.perf_counter()
