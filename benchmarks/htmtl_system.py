@@ -21,7 +21,7 @@ from htmtl_jax.data.placement import bucket_capacity, measure_document
 from htmtl_jax.data.tokenized import TokenizedDocument
 from htmtl_jax.decoding import DecodeConfig, make_decoder
 from htmtl_jax.flops import count_matmul_flops
-from htmtl_jax.layout import Bucket, LayoutConfig, make_bucket
+from htmtl_jax.layout import Bucket, LayoutConfig, make_bucket, make_buckets
 from htmtl_jax.losses import LossConfig
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.htmtl import Htmtl
@@ -60,8 +60,12 @@ def make_config(system: str, size_name: str, dtype: str):
 
 
 def fit_bucket(document: TokenizedDocument, layout: LayoutConfig, target_tokens: int) -> Bucket:
-  """The smallest bucket that holds the document: one of the config's, or a longer one."""
-  rows = [token_rows for token_rows, _ in layout.buckets]
+  """The smallest bucket that holds the document: one of the config's, or a longer one.
+
+  The config is that of a corpus whose documents are cut at this one's length.
+  """
+  buckets = make_buckets(layout, len(document.token_ids))
+  rows = [bucket.token_rows for bucket in buckets]
   need = measure_document(document, make_bucket(layout, rows[0], target_tokens).geometry)
   for token_rows in itertools.chain(rows, itertools.count(rows[-1] + ROW_STEP, ROW_STEP)):
     bucket = make_bucket(layout, token_rows, target_tokens)

@@ -53,7 +53,8 @@ def get_config() -> ml_collections.ConfigDict:
   layout.min_sections = 16
   layout.paragraph_units = 32  # sentences of a paragraph summary told apart by coverage
   # (token rows, target tokens) of each compiled size, from small to large. Steps of 8 rows
-  # keep 89% of the slots real on papers; fewer buckets compile faster and waste more.
+  # keep 89% of the slots real on papers; fewer buckets compile faster and waste more. One more is
+  # added for papers cut at `data.max_input_tokens`, if none fits them (layout.make_buckets).
   layout.buckets = (
     (16, 768),
     (24, 1024),

@@ -107,8 +107,12 @@ def make_experiment(config, tokenizer: Tokenizer) -> Experiment:
   """
   check_config(config)
   model_config = get_frozen(config.model, ModelConfig, "model")
-  buckets = make_buckets(get_frozen(config.layout, LayoutConfig, "layout"))
   mesh = make_checked_mesh(config)
+  buckets = make_buckets(
+    get_frozen(config.layout, LayoutConfig, "layout"),
+    config.data.max_input_tokens,
+    multiple=mesh.shape["sequence"],
+  )
   return Experiment(
     config=config,
     buckets=buckets,

@@ -55,6 +55,25 @@ class LayoutTest(parameterized.TestCase):
     self.assertEqual([b.token_rows for b in buckets], [4, 8, 9])
     self.assertEqual([b.target_tokens for b in buckets], [100, 100, 300])
 
+  @parameterized.parameters(
+    # (cut at, devices that share a document, rows): 17/16 of full rows of 128, if well below the next
+    (4096, 1, [32, 34, 40, 80]),
+    (4096, 4, [32, 40, 80]),  # 36 is too near to 40
+    (8192, 1, [32, 40, 68, 80]),
+    (8192, 8, [32, 40, 80]),
+    (1024, 2, [10, 32, 40, 80]),
+    (16384, 1, [32, 40, 80]),  # more than the largest, which then cuts
+    (None, 1, [32, 40, 80]),
+  )
+  def test_documents_that_are_cut_have_a_bucket_of_their_own(self, cut, devices, expected):
+    config = LayoutConfig(buckets=((32, 100), (40, 200), (80, 300)))
+    buckets = make_buckets(config, cut, devices)
+    self.assertEqual([b.token_rows for b in buckets], expected)
+    targets = {32: 100, 40: 200, 80: 300}
+    for bucket, following in zip(buckets, buckets[1:]):
+      rows = bucket.token_rows
+      self.assertEqual(bucket.target_tokens, targets.get(rows, following.target_tokens))
+
 
 if __name__ == "__main__":
   absltest.main()

@@ -186,7 +186,9 @@ def prepare_corpus(
     corpus_builder.build(
       corpus,
       settings,
-      make_buckets(get_frozen(config.layout, LayoutConfig, "layout")),
+      make_buckets(
+        get_frozen(config.layout, LayoutConfig, "layout"), config.data.max_input_tokens
+      ),
       directory,
       processes,
       is_done=lambda: _read_settings(directory) == settings.to_json(),

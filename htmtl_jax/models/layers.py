@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from htmtl_jax.models.config import ModelConfig
+from htmtl_jax.models.dense_product import dense_product
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.rows import EXACT
 
@@ -66,10 +67,10 @@ class Dense(nn.Module):
     whole = tuple(None if axis == "embed" else axis for axis in self.axes)
     kernel = nn.with_logical_constraint(kernel, whole)
     kernel = kernel[(slice(None),) * self.contract + tuple(part)]
-    last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
     if transposed:
+      last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
       return jax.lax.dot_general(kernel, x, ((first, last), ((), ())))
-    return jax.lax.dot_general(x, kernel, ((last, first), ((), ())))
+    return dense_product(x, kernel, self.contract)
 
 
 def dense(features, axes, config: ModelConfig, *, contract=1, name=None) -> Dense:
