@@ -45,6 +45,7 @@ class ModelConfig:
   dtype: str = "bfloat16"
   remat: str = "none"
   scan_layers: bool = True
+  scan_unroll: int = 1
   key_block: int = 512
 
   def __post_init__(self):
@@ -58,6 +59,10 @@ class ModelConfig:
     ):
       if getattr(self, name) < 1:
         raise UserError(f"config.model.{name}: {getattr(self, name)} must be at least 1")
+    if self.scan_unroll < 0:
+      raise UserError(
+        f"config.model.scan_unroll: {self.scan_unroll} is negative; 0 is for all layers at once"
+      )
     if self.width % self.num_heads or (self.width // self.num_heads) % 2:
       raise UserError(
         f"config.model: width {self.width} must be num_heads {self.num_heads} times an even number"

@@ -96,7 +96,7 @@ class DecoderStack(nn.Module):
     """Runs `function(layer, carry, keys_values) -> (carry, None)` over all layers but the last."""
     count = self.config.decoder_layers - 1
     if count and self.config.scan_layers:
-      return scan_layers(function, count)(self.layers, carry, keys_values)[0]
+      return scan_layers(function, count, self.config)(self.layers, carry, keys_values)[0]
     for layer, layer_keys_values in zip(self.layer if count else [], keys_values, strict=True):
       carry, _ = function(layer, carry, layer_keys_values)
     return carry

@@ -249,16 +249,19 @@ def rematerialise(function: Callable, config: ModelConfig) -> Callable:
   policies = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
   if config.remat == "none":
     return function
-  return nn.remat(function, policy=policies[config.remat], prevent_cse=not config.scan_layers)
+  # Within one turn of a scan nothing else can be merged with what is computed again.
+  alone = config.scan_layers and config.scan_unroll == 1
+  return nn.remat(function, policy=policies[config.remat], prevent_cse=not alone)
 
 
-def scan_layers(function: Callable, length: int) -> Callable:
+def scan_layers(function: Callable, length: int, config: ModelConfig) -> Callable:
   """`function(layer, carry, xs) -> (carry, ys)` over layers whose parameters are stacked."""
   return nn.scan(
     function,
     variable_axes={"params": 0},
     split_rngs={"params": True, "dropout": True},
     length=length,
+    unroll=config.scan_unroll or length,
     metadata_params={nn.PARTITION_NAME: "layers"},
   )
 
@@ -266,8 +269,8 @@ def scan_layers(function: Callable, length: int) -> Callable:
 class Stack(nn.Module):
   """`num_layers` copies of a layer `(x, *shared, deterministic) -> x`, by scan or by loop.
 
-  The scan compiles one layer once, whatever the depth, and stacks the parameters along
-  a leading "layers" axis; the loop names them layer_0, layer_1, ... and computes the same.
+  The scan stacks the parameters along a leading "layers" axis, and turn by turn computes
+  `scan_unroll` layers; the loop names them layer_0, layer_1, ... and computes the same.
   """
 
   layer: type[nn.Module]
@@ -283,6 +286,8 @@ class Stack(nn.Module):
       for i in range(self.num_layers):
         x = apply(self.layer(self.config, name=f"layer_{i}"), x)
       return x
-    scanned = scan_layers(lambda layer, x, _: (apply(layer, x), None), self.num_layers)
+    scanned = scan_layers(
+      lambda layer, x, _: (apply(layer, x), None), self.num_layers, self.config
+    )
     x, _ = scanned(self.layer(self.config, name="layers"), x, None)
     return x
