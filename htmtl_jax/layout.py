@@ -142,6 +142,7 @@ class LayoutConfig:
 # Sentences stay whole, so rows are not filled to the last token. Of 470 papers cut at 4,096 tokens 99%
 # fit into 33 rows of 128, all into 34 (docs/experiments.md).
 _ROWS_TO_SPARE = 17 / 16
+_WORTH_COMPILING = 4  # rows that another bucket must save a document
 
 
 def make_bucket(config: LayoutConfig, token_rows: int, target_tokens: int) -> Bucket:
@@ -175,7 +176,7 @@ def make_buckets(
   Args:
     config: has their sizes.
     max_input_tokens: where documents are cut. Many are that long, hence they get a bucket of
-      their own where the next of the config would be a tenth larger than they need.
+      their own where the next of the config would be a tenth, and four rows, larger than they need.
     multiple: of token rows, for that bucket; the devices that share a document.
 
   Raises:
@@ -205,7 +206,7 @@ def make_buckets(
     place, next_pair = next(
       ((i, pair) for i, pair in enumerate(pairs) if pair[0] >= rows), (None, None)
     )
-    if next_pair and rows < 0.9 * next_pair[0]:
+    if next_pair and rows < 0.9 * next_pair[0] and rows + _WORTH_COMPILING <= next_pair[0]:
       pairs.insert(place, (rows, next_pair[1]))
   return tuple(make_bucket(config, rows, targets) for rows, targets in pairs)
 

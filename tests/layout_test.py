@@ -64,6 +64,7 @@ class LayoutTest(parameterized.TestCase):
     (1024, 2, [10, 32, 40, 80]),
     (16384, 1, [32, 40, 80]),  # more than the largest, which then cuts
     (None, 1, [32, 40, 80]),
+    (3500, 1, [32, 40, 80]),  # 30 rows, too near to 32
   )
   def test_documents_that_are_cut_have_a_bucket_of_their_own(self, cut, devices, expected):
     config = LayoutConfig(buckets=((32, 100), (40, 200), (80, 300)))
