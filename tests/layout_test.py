@@ -56,7 +56,7 @@ class LayoutTest(parameterized.TestCase):
     self.assertEqual([b.target_tokens for b in buckets], [100, 100, 300])
 
   @parameterized.parameters(
-    # (cut at, devices that share a document, rows): 17/16 of full rows of 128, if well below the next
+    # (cut at, devices that share a document, rows): 17/16 of full rows, if well below the next
     (4096, 1, [32, 34, 40, 80]),
     (4096, 4, [32, 40, 80]),  # 36 is too near to 40
     (8192, 1, [32, 40, 68, 80]),

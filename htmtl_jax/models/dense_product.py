@@ -1,8 +1,8 @@
 """A dense layer's product, with a gradient of its kernel that CPUs are fast at.
 
 JAX's own gradient of a kernel, a product that sums over all positions, makes XLA's CPU backend
-turn the wider operand around and multiply two matrices that both lie the wrong way: an MLP of
-width 256 took 79 ms of processor time for it, in place of 33 (docs/performance.md).
+turn the wider operand around and multiply two matrices that both lie the wrong way: the wide kernel
+of an MLP, 256 x 1,024 at 4,352 tokens, took 79 ms of processor time for it, in place of 33 (docs/performance.md).
 """
 
 import functools
@@ -50,7 +50,8 @@ dense_product.defvjp(_forward, _backward)
 
 def gradient_first(x: jax.Array, gradient: jax.Array, contract: int) -> jax.Array:
   """The kernel's gradient as JAX writes it: [..., in...], [..., out...] -> [in..., out...]."""
-  return _swap(_sum_over_positions(gradient, x, x.ndim - contract), gradient.ndim + contract - x.ndim)
+  positions = x.ndim - contract
+  return _swap(_sum_over_positions(gradient, x, positions), gradient.ndim - positions)
 
 
 def narrower_first(x: jax.Array, gradient: jax.Array, contract: int) -> jax.Array:
