@@ -101,9 +101,9 @@ def get_config() -> ml_collections.ConfigDict:
   model.dtype = "bfloat16"  # of matmuls; parameters, softmaxes and losses are float32
   model.remat = "none"  # recompute activations: "none", "dots" or "full"
   model.scan_layers = True  # parameters of all layers in one array; False: an array each
-  # Layers that a turn of the scan computes: 1 compiles one layer once, whatever the depth; 0 is all
-  # of them, so that nothing is stacked for the backward pass (a CPU gains 15%, docs/performance.md).
-  model.scan_unroll = 1
+  # Layers that a turn of the scan computes: 0 is all of them, so that nothing is stacked for the
+  # backward pass (a CPU gains 15%, docs/performance.md); 1 compiles one layer, whatever the depth.
+  model.scan_unroll = 0
   model.key_block = 512  # memory keys that cross-attention looks at at a time, at most
 
   # ---- loss

@@ -41,18 +41,14 @@ class MetricWriter:
     self._file = self._tensorboard = None
     if not enabled:
       return
-    # Not at the top: it takes 0.3 s to import, and readers do not need it.
-    import tensorboardX
-
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / METRICS_FILE
     if path.exists():
       _keep_lines_up_to(path, resume_step)
     self._file = path.open("a", encoding="utf-8")
-    self._tensorboard = tensorboardX.SummaryWriter(
-      str(workdir / TENSORBOARD_FOLDER), purge_step=None if resume_step is None else resume_step + 1
-    )
+    self._folder = str(workdir / TENSORBOARD_FOLDER)
+    self._purge_step = None if resume_step is None else resume_step + 1
 
   def __enter__(self) -> "MetricWriter":
     return self
@@ -84,6 +80,12 @@ class MetricWriter:
     line.update((name, x if math.isfinite(x) else None) for name, x in numbers.items())
     self._file.write(json.dumps(line, allow_nan=False) + "\n")
     self._file.flush()
+    if self._tensorboard is None:
+      # Here, and not at the top: where PyTorch is installed it is imported too, which takes 2 s,
+      # and here a training's first step is under way.
+      import tensorboardX
+
+      self._tensorboard = tensorboardX.SummaryWriter(self._folder, purge_step=self._purge_step)
     for name, number in numbers.items():
       tag = name if name.startswith(kind + "/") else f"{kind}/{name}"
       self._tensorboard.add_scalar(tag, number, int(step))
@@ -93,8 +95,9 @@ class MetricWriter:
     """Closes both files; a second call does nothing."""
     if self._file is not None:
       self._file.close()
+    if self._tensorboard is not None:
       self._tensorboard.close()
-      self._file = self._tensorboard = None
+    self._file = self._tensorboard = None
 
 
 def read_metrics(workdir: str | os.PathLike, kind: str | None = None) -> list[dict[str, Any]]:

@@ -57,6 +57,7 @@ MAY_DIFFER = (
   "data.processes",
   "data.workers",
   "model.remat",
+  "model.scan_unroll",
   "model.key_block",
 )
 

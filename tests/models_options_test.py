@@ -51,8 +51,8 @@ class OptionsTest(parameterized.TestCase):
     ("remat_full", {"remat": "full"}),
     ("remat_dots", {"remat": "dots"}),
     ("small_blocks", {"key_block": 16}),
-    ("all_layers_in_a_turn", {"scan_unroll": 0}),
-    ("all_layers_in_a_turn_remat", {"scan_unroll": 0, "remat": "full"}),
+    ("one_layer_a_turn", {"scan_unroll": 1}),
+    ("one_layer_a_turn_remat", {"scan_unroll": 1, "remat": "full"}),
   )
   def test_same_value_and_gradient(self, changes):
     config = dataclasses.replace(CONFIG, **changes)

@@ -45,7 +45,7 @@ class ModelConfig:
   dtype: str = "bfloat16"
   remat: str = "none"
   scan_layers: bool = True
-  scan_unroll: int = 1
+  scan_unroll: int = 0
   key_block: int = 512
 
   def __post_init__(self):

@@ -10,6 +10,8 @@ With `token_attention="blocks"` the tokens attend to the text around them instea
 sentences, and with no layers above them this is a flat Transformer (`blocks.py`).
 """
 
+import dataclasses
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -133,6 +135,8 @@ class Encoder(nn.Module):
     """
     config = self.config
     paragraphs, sentences, tokens = batch.paragraphs, batch.sentences, batch.tokens
+    # Segments are few: stacking what their layers keep is cheap, and one layer soon compiled.
+    few = dataclasses.replace(config, scan_unroll=1)
 
     # ---- up
     x = token_embeddings
@@ -158,13 +162,13 @@ class Encoder(nn.Module):
     x = self._rows_of(sentence_vectors + is_heading * heading[1], sentences)
     x = x + PositionEmbedding(config, name="sentence_position")(sentences.position)
     sentence_states, paragraph_vectors = SiblingTransformer(
-      config, config.paragraph_layers, name="paragraph_transformer"
+      few, config.paragraph_layers, name="paragraph_transformer"
     )(x, sentences, deterministic)
 
     x = self._rows_of(paragraph_vectors, paragraphs)
     x = x + PositionEmbedding(config, name="paragraph_position")(paragraphs.position)
     paragraph_states, section_vectors = SiblingTransformer(
-      config, config.section_layers, name="section_transformer"
+      few, config.section_layers, name="section_transformer"
     )(x, paragraphs, deterministic)
 
     section_mask = batch.section_mask  # [B, C]
@@ -174,7 +178,7 @@ class Encoder(nn.Module):
     # The document is one row of sections: few, so that every device has all of them.
     sections = whole(sections)[:, None]
     document_mask = (section_mask[:, None, :] & section_mask[:, :, None])[:, None]
-    sections = Stack(RowLayer, config.document_layers, config, name="document_transformer")(
+    sections = Stack(RowLayer, config.document_layers, few, name="document_transformer")(
       sections, None, document_mask, deterministic=deterministic
     )
     sections = whole(sections[:, 0])
@@ -193,7 +197,7 @@ class Encoder(nn.Module):
       context = jnp.concatenate([whole(paragraph_slots), sections], axis=1)  # [B, P + C, D]
       context_mask = jnp.concatenate([sentences.parent_mask, section_mask], axis=1)
       sentence_slots = Stack(
-        DownLayer, config.top_down_layers, config, name="document_to_sentence"
+        DownLayer, config.top_down_layers, few, name="document_to_sentence"
       )(self._slots_of(sentence_states), context, context_mask, deterministic=deterministic)
       token_states = FromParent(config, mix_tokens, name="sentence_to_token")(
         token_states, sentence_slots, tokens, deterministic
