@@ -176,14 +176,14 @@ def _mask_axes(axes):
 class RowAttention(nn.Module):
   """Pre-norm residual self-attention inside rows, under a mask.
 
-  x: [B, r, w, D]; positions: [B, r, w] for the rotary embedding, or None; mask:
+  x: [B, r, w, D]; rotation: of positions [B, r, w], see `make_rotation`, or None; mask:
   [B, r, w, w]. Returns [B, r, w, D].
   """
 
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, x, positions, mask, deterministic):
+  def __call__(self, x, rotation, mask, deterministic):
     config = self.config
     h = RMSNorm(config, name="norm")(x)
     project = dense(
@@ -193,8 +193,8 @@ class RowAttention(nn.Module):
       name="qkv",
     )
     query, key, value = (project(h, part=(i,)) for i in range(3))  # [B, r, w, H, E] each
-    if positions is not None:
-      query, key = rotate(query, positions), rotate(key, positions)
+    if rotation is not None:
+      query, key = rotate(query, rotation), rotate(key, rotation)
     h = self.attend(query, key, value, mask)
     h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)

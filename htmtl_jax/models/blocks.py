@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from htmtl_jax.layout import Batch
 from htmtl_jax.models.attention import RowAttention, attend
 from htmtl_jax.models.config import ModelConfig
-from htmtl_jax.models.layers import Mlp, Stack
+from htmtl_jax.models.layers import Mlp, Stack, make_rotation
 from htmtl_jax.models.rows import permute
 
 
@@ -31,8 +31,8 @@ class BlockLayer(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, x, positions, mask, deterministic):
-    x = BlockAttention(self.config, name="attention")(x, positions, mask, deterministic)
+  def __call__(self, x, rotation, mask, deterministic):
+    x = BlockAttention(self.config, name="attention")(x, rotation, mask, deterministic)
     x = Mlp(self.config, name="mlp")(x, deterministic)
     return nn.with_logical_constraint(x, ("act_batch", "act_row", "act_token", "act_embed"))
 
@@ -61,8 +61,9 @@ class BlockTransformer(nn.Module):
     real_rows = real.reshape(batch_size, rows, width)
     keys = with_neighbours(real_rows[..., None])[..., 0]  # [B, R, 3L]
     may_look = real_rows[..., :, None] & keys[..., None, :]
+    rotation = make_rotation(positions.reshape(rows, width), config.head_width)
     x = Stack(BlockLayer, config.token_layers, config, name="stack")(
-      x, positions.reshape(rows, width), may_look, deterministic=deterministic
+      x, rotation, may_look, deterministic=deterministic
     )
     x = permute(x.reshape(batch_size, -1, features), order, mask, slots, real)
     return x.reshape(batch_size, rows, width, features)

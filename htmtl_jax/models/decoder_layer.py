@@ -12,7 +12,7 @@ from htmtl_jax.models import cached_attention
 from htmtl_jax.models.attention import attend
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
-from htmtl_jax.models.layers import Mlp, RMSNorm, dense, rotate
+from htmtl_jax.models.layers import Mlp, RMSNorm, dense, make_rotation, rotate
 from htmtl_jax.models.sharded_memory_attention import attend_to_memory, attend_with_scores
 
 
@@ -47,7 +47,8 @@ class SelfAttention(nn.Module):
   def _project(self, x, positions):
     qkv = self.qkv(self.norm(x))
     query, key, value = (qkv[..., i, :, :] for i in range(3))
-    return rotate(query, positions), rotate(key, positions), value
+    rotation = make_rotation(positions, query.shape[-1])
+    return rotate(query, rotation), rotate(key, rotation), value
 
 
 class CrossAttention(nn.Module):

@@ -29,6 +29,7 @@ from htmtl_jax.models.layers import (
   Stack,
   TokenShift,
   dense,
+  make_rotation,
   previous_in_row,
 )
 from htmtl_jax.models.rows import (
@@ -65,8 +66,8 @@ class RowLayer(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, x, positions, mask, deterministic):
-    x = RowAttention(self.config, name="attention")(x, positions, mask, deterministic)
+  def __call__(self, x, rotation, mask, deterministic):
+    x = RowAttention(self.config, name="attention")(x, rotation, mask, deterministic)
     x = Mlp(self.config, name="mlp")(x, deterministic)
     rows = "act_row" if x.shape[1] > 1 else None  # a single row is not cut
     return nn.with_logical_constraint(x, ("act_batch", rows, "act_token", "act_embed"))
@@ -84,9 +85,9 @@ class SiblingTransformer(nn.Module):
 
   @nn.compact
   def __call__(self, x, rows, deterministic):
-    positions = rows.position if self.rotary else None
+    rotation = make_rotation(rows.position, self.config.head_width) if self.rotary else None
     x = Stack(RowLayer, self.num_layers, self.config, name="stack")(
-      x, positions, same_parent_mask(rows), deterministic=deterministic
+      x, rotation, same_parent_mask(rows), deterministic=deterministic
     )
     pooled = AttentionPool(self.config, name="pool")(x, one_hot_places(rows))
     return x, places_to_parents(pooled, rows)

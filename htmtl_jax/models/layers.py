@@ -208,12 +208,20 @@ def _look_up(module: nn.Module, count: int, indices: jax.Array) -> jax.Array:
   return jnp.einsum("...n,nd->...d", chosen, table, precision=EXACT).astype(config.compute_dtype)
 
 
-def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
-  """Rotary position embedding (Su et al. 2021): [..., n, H, E] by positions [..., n]."""
-  half = x.shape[-1] // 2
+def make_rotation(positions: jax.Array, head_width: int) -> tuple[jax.Array, jax.Array]:
+  """(cosines, sines) of `rotate`, made once for all layers: [..., n] -> [..., n, 1, E/2] each.
+
+  Made in every layer, forward and backward, they took 1% to 2% of a step on a CPU.
+  """
+  half = head_width // 2
   frequency = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = positions[..., None, None].astype(jnp.float32) * frequency  # [..., n, 1, E/2]
-  sin, cos = jnp.sin(angle), jnp.cos(angle)
+  angle = positions[..., None, None].astype(jnp.float32) * frequency
+  return jnp.cos(angle), jnp.sin(angle)
+
+
+def rotate(x: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
+  """Rotary position embedding (Su et al. 2021) of [..., n, H, E]; see `make_rotation`."""
+  cos, sin = rotation
   a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
 
