@@ -45,17 +45,18 @@ def _layers(
   section: int = 0,
   document: int = 0,
   mlps: str = "none",
-  decoder: int = 2,
 ) -> tuple[str, ...]:
-  """Overrides: layers by level, MLPs on the way down, the decoder's layers."""
+  """Overrides: layers by level, MLPs on the way down."""
   return (
     f"model.token_layers={token}",
     f"model.paragraph_layers={paragraph}",
     f"model.section_layers={section}",
     f"model.document_layers={document}",
     f"model.top_down_mlps={mlps}",
-    f"model.decoder_layers={decoder}",
   )
+
+
+_DEEP = ("model.decoder_layers=6", "model.residual_init=depth")
 
 
 # Name: config and its own overrides. The first is that of `sizes.py`, small. Those that begin with
@@ -69,12 +70,12 @@ SPLITS = {
   "1 token, 2 paragraph, 1 section, 1 document": (_HTMTL, _layers(1, 2, 1, 1)),
   "shipped: 6 token, 5 paragraph, 2 section, 2 document": (
     _HTMTL,
-    _layers(6, 5, 2, 2, "all", decoder=6),
+    (*_layers(6, 5, 2, 2, "all"), *_DEEP),
   ),
-  "shipped depth: flat, 19 token": (_FLAT, ("model.token_layers=19", "model.decoder_layers=6")),
+  "shipped depth: flat, 19 token": (_FLAT, ("model.token_layers=19", *_DEEP)),
   "shipped depth: 12 token, 1 paragraph, 1 section, 1 document": (
     _HTMTL,
-    _layers(12, 1, 1, 1, "all", decoder=6),
+    (*_layers(12, 1, 1, 1, "all"), *_DEEP),
   ),
 }
 _COMMON = (

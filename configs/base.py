@@ -97,6 +97,9 @@ def get_config() -> ml_collections.ConfigDict:
   model.importance = "learned"  # or "uniform" among siblings, or "random" (ablations)
   model.importance_gate = True  # False: importance does not decide what the decoder reads
   model.importance_floor = 0.1  # share of the decoder's gate given out evenly
+  # What layers add starts small, by the depth of the stacks; "unit": with variance one each. Six
+  # layers a stack learn far faster with "depth" (docs/performance.md, "The split").
+  model.residual_init = "depth"
   model.dropout = 0.1
   model.dtype = "bfloat16"  # of matmuls; parameters, softmaxes and losses are float32
   model.remat = "none"  # recompute activations: "none", "dots" or "full"

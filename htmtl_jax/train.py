@@ -58,6 +58,7 @@ MAY_DIFFER = (
   "data.workers",
   "model.remat",
   "model.scan_unroll",
+  "model.residual_init",  # of parameters that a resumed run does not make
   "model.key_block",
 )
 

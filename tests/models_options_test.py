@@ -68,6 +68,22 @@ class OptionsTest(parameterized.TestCase):
     for path, gradient in jax.tree_util.tree_leaves_with_path(self.reference[1]):
       self.assertGreater(np.abs(gradient).max(), 1e-7, path)
 
+  def test_what_layers_add_starts_small(self):
+    def deviations(choice):
+      model = Htmtl(dataclasses.replace(CONFIG, residual_init=choice), tiny.VOCABULARY)
+      initialise = jax.jit(functools.partial(model.init, num_units=tiny.BUCKET.units))
+      params = tiny.nn.unbox(initialise(jax.random.key(0), self.batch))["params"]
+      leaves = jax.tree_util.tree_leaves_with_path(params)
+      return {jax.tree_util.keystr(path): float(leaf.std()) for path, leaf in leaves}
+
+    unit, depth = deviations("unit"), deviations("depth")
+    ends = "['out']['kernel']", "['narrow']['kernel']"
+    smaller = {name for name in unit if name.endswith(ends) and "['pool']" not in name}
+    self.assertLen([name for name in smaller if "cross_attention" in name], 2)  # scanned, and last
+    for name, deviation in unit.items():
+      expected = deviation / 6**0.5 if name in smaller else deviation  # twice three layers
+      self.assertAlmostEqual(depth[name], expected, places=5, msg=name)
+
   def test_loop_names_its_layers(self):
     model = Htmtl(dataclasses.replace(CONFIG, scan_layers=False), tiny.VOCABULARY)
     initialise = functools.partial(model.init, num_units=tiny.BUCKET.units)
@@ -84,6 +100,7 @@ class ConfigTest(parameterized.TestCase):
     {"memory": "x"},
     {"decoder_stacks": "x"},
     {"remat": "x"},
+    {"residual_init": "x"},
     {"scan_unroll": -1},
     {"dtype": "float16"},
     {"memory": "segments"},

@@ -196,7 +196,9 @@ class RowAttention(nn.Module):
     if rotation is not None:
       query, key = rotate(query, rotation), rotate(key, rotation)
     h = self.attend(query, key, value, mask)
-    h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
+    h = dense(
+      config.width, ("heads", "head_dim", "embed"), config, contract=2, residual=True, name="out"
+    )(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
   def attend(self, query, key, value, mask):
@@ -230,7 +232,9 @@ class SegmentAttention(nn.Module):
     )  # [B, H, E, k]
     same_for_all = jnp.ones((*x.shape[:2], 1), jnp.float32)
     h = attend_to_memory(blocks, query, project("key"), project("value"), bias, same_for_all)
-    h = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(h)
+    h = dense(
+      config.width, ("heads", "head_dim", "embed"), config, contract=2, residual=True, name="out"
+    )(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
 

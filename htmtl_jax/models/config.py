@@ -11,6 +11,7 @@ TOKEN_ATTENTIONS = ("sentence", "blocks")
 IMPORTANCES = ("learned", "uniform", "random")
 STACKS = ("shared", "separate")
 TOP_DOWN_MLPS = ("all", "segments", "none")
+RESIDUAL_INITS = ("depth", "unit")
 REMATS = ("none", "full", "dots")
 
 
@@ -41,6 +42,7 @@ class ModelConfig:
   importance: str = "learned"
   importance_gate: bool = True
   importance_floor: float = 0.1
+  residual_init: str = "depth"
   dropout: float = 0.1
   dtype: str = "bfloat16"
   remat: str = "none"
@@ -72,6 +74,7 @@ class ModelConfig:
       ("importance", self.importance, IMPORTANCES),
       ("memory", self.memory, MEMORIES),
       ("top_down_mlps", self.top_down_mlps, TOP_DOWN_MLPS),
+      ("residual_init", self.residual_init, RESIDUAL_INITS),
       ("decoder_stacks", self.decoder_stacks, STACKS),
       ("remat", self.remat, REMATS),
       ("dtype", self.dtype, ("float32", "bfloat16")),
@@ -91,6 +94,18 @@ class ModelConfig:
   @property
   def head_width(self) -> int:
     return self.width // self.num_heads
+
+  @property
+  def residual_variance(self) -> float:
+    """Of the kernels that write to the residual stream, times their inputs; one elsewhere.
+
+    What a layer adds starts so small that all of a stack, two sublayers each, add as much as
+    one (Radford et al. 2019, GPT-2); of the deepest stack, for all alike.
+    """
+    if self.residual_init == "unit":
+      return 1.0
+    stacks = (self.token_layers, self.paragraph_layers, self.section_layers, self.document_layers)
+    return 1 / (2 * max(*stacks, self.top_down_layers, self.decoder_layers))
 
   @property
   def compute_dtype(self):

@@ -27,7 +27,9 @@ class SelfAttention(nn.Module):
     self.qkv = dense(
       (3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config
     )
-    self.out = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2)
+    self.out = dense(
+      config.width, ("heads", "head_dim", "embed"), config, contract=2, residual=True
+    )
     self.drop = Dropout(config.dropout)
 
   def __call__(self, x, positions, mask, deterministic):
@@ -62,7 +64,9 @@ class CrossAttention(nn.Module):
     self.query = dense(
       (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config
     )
-    self.out = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2)
+    self.out = dense(
+      config.width, ("heads", "head_dim", "embed"), config, contract=2, residual=True
+    )
     self.drop = Dropout(config.dropout)
 
   def __call__(self, x, keys_values, bias, level_weights, deterministic):

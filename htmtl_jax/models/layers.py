@@ -34,12 +34,14 @@ class Dense(nn.Module):
     axes: logical axes of the kernel [contracted..., features...].
     config: gives the compute dtype.
     contract: how many of the input's last axes are summed over.
+    residual: whether its output is added to the residual stream (`residual_variance`).
   """
 
   features: tuple[int, ...]
   axes: tuple[str | None, ...]
   config: ModelConfig
   contract: int = 1
+  residual: bool = False
 
   @nn.compact
   def __call__(self, x, transposed: bool = False, part=()):
@@ -49,9 +51,9 @@ class Dense(nn.Module):
     the result in place of the kernel would copy it.
     """
     inputs = x.shape[x.ndim - self.contract :]
-    # LeCun normal: variance one over the number of inputs.
+    # LeCun normal: variance one over the number of inputs; less for what adds up.
     init = nn.initializers.variance_scaling(
-      1.0,
+      self.config.residual_variance if self.residual else 1.0,
       "fan_in",
       "normal",
       in_axis=tuple(range(self.contract)),
@@ -73,10 +75,12 @@ class Dense(nn.Module):
     return dense_product(x, kernel, self.contract)
 
 
-def dense(features, axes, config: ModelConfig, *, contract=1, name=None) -> Dense:
+def dense(
+  features, axes, config: ModelConfig, *, contract=1, residual=False, name=None
+) -> Dense:
   """`Dense` with an int allowed for a single output axis."""
   features = (features,) if isinstance(features, int) else tuple(features)
-  return Dense(features, tuple(axes), config, contract, name=name)
+  return Dense(features, tuple(axes), config, contract, residual, name=name)
 
 
 class RMSNorm(nn.Module):
@@ -131,7 +135,7 @@ class Mlp(nn.Module):
     config = self.config
     h = RMSNorm(config, name="norm")(x)
     h = gelu(dense(config.mlp_width, ("embed", "mlp"), config, name="wide")(h))
-    h = dense(config.width, ("mlp", "embed"), config, name="narrow")(h)
+    h = dense(config.width, ("mlp", "embed"), config, residual=True, name="narrow")(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
 
