@@ -40,7 +40,10 @@ _WARM_UP = 2
 def main() -> None:
   arguments = _parse()
   model_config = dataclasses.replace(
-    SIZES[arguments.size][0], remat=arguments.remat, scan_layers=arguments.scan
+    SIZES[arguments.size][0],
+    remat=arguments.remat,
+    scan_layers=arguments.scan,
+    scan_unroll=1,
   )
   layout = LayoutConfig(min_sections=16, buckets=PAPER_BUCKETS)
   documents = [

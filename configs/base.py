@@ -98,14 +98,14 @@ def get_config() -> ml_collections.ConfigDict:
   model.importance_gate = True  # False: importance does not decide what the decoder reads
   model.importance_floor = 0.1  # share of the decoder's gate given out evenly
   # What layers add starts small, by the depth of the stacks; "unit": with variance one each. Six
-  # layers a stack learn far faster with "depth" (docs/performance.md, "The split").
+  # layers a stack learn far faster with "depth" (docs/experiments.md, "Initial values ...").
   model.residual_init = "depth"
   model.dropout = 0.1
   model.dtype = "bfloat16"  # of matmuls; parameters, softmaxes and losses are float32
   model.remat = "none"  # recompute activations: "none", "dots" or "full"
   model.scan_layers = True  # parameters of all layers in one array; False: an array each
-  # Layers that a turn of the scan computes: 0 is all of them, so that nothing is stacked for the
-  # backward pass (a CPU gains 15%, docs/performance.md); 1 compiles one layer, whatever the depth.
+  # Layers that a turn of the scan computes, of tokens and of the decoder (of segments always one):
+  # 0 is all of them, so that nothing is stacked for the backward pass; 1 compiles one layer alone.
   model.scan_unroll = 0
   model.key_block = 512  # memory keys that cross-attention looks at at a time, at most
 

@@ -41,6 +41,7 @@ def set_size(config: ml_collections.ConfigDict, name: str) -> None:
   config.optimizer.learning_rate = learning_rate
   if name in _SLICED:
     config.mesh.data, config.mesh.fsdp = 1, -1
+    model.scan_unroll = 1  # so that one layer's slices at a time are brought together
 
 
 def make_long(config: ml_collections.ConfigDict) -> None:

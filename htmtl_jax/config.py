@@ -237,6 +237,9 @@ def check_resume(
 
 # ------------------------------------------------------- config.json of a workdir
 
+# What runs did before there was a key for it.
+_YOUNGER_KEYS = (("model", "scan_unroll", 1), ("model", "residual_init", "unit"))
+
 
 def to_json(config: Mapping[str, Any]) -> str:
   """Returns the config as indented JSON with sorted keys."""
@@ -273,14 +276,22 @@ def save_config(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
 
 
 def load_saved_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict | None:
-  """Returns the config that a run left in its workdir, or None if there is none."""
+  """Returns the config that a run left in its workdir, or None if there is none.
+
+  Keys that are younger than the run have the value that stands for what it did.
+  """
   path = pathlib.Path(workdir) / CONFIG_FILE
   if not path.is_file():
     return None
   try:
-    return from_json(path.read_text(encoding="utf-8"))
+    config = from_json(path.read_text(encoding="utf-8"))
   except UserError as error:
     raise UserError(f"{path}: {error}; pass --config, or use another --workdir") from None
+  with config.unlocked():
+    for section, key, value in _YOUNGER_KEYS:
+      if section in config and key not in config[section]:
+        config[section][key] = value
+  return config
 
 
 # ------------------------------------------------------ sections as dataclasses

@@ -72,18 +72,19 @@ class Inference:
     self.experiment = run.experiment
     self._step = np.asarray(run.step)
     experiment = self.experiment
+    model = experiment.scanned_model
     # One jitted function each; it compiles anew for each bucket's shapes.
     self._decode = make_decoder(
-      experiment.model, experiment.decode_config, experiment.loss_config, experiment.mesh
+      model, experiment.decode_config, experiment.loss_config, experiment.mesh
     )
 
     def importance(params, batch):
-      encoded = experiment.model.apply({"params": params}, batch, method=Htmtl.encode)
+      encoded = model.apply({"params": params}, batch, method=Htmtl.encode)
       return encoded.importance.levels()
 
     def explain(params, step, batch, num_units):
       ramp = experiment.loss_config.importance_ramp(step)
-      output = experiment.model.apply({"params": params}, batch, num_units, ramp)
+      output = model.apply({"params": params}, batch, num_units, ramp)
       return output.encoded.importance.levels(), output.unit_scores[0]
 
     # Replicated, so that on several hosts each can read the rows of its own documents.

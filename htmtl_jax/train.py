@@ -58,7 +58,6 @@ MAY_DIFFER = (
   "data.workers",
   "model.remat",
   "model.scan_unroll",
-  "model.residual_init",  # of parameters that a resumed run does not make
   "model.key_block",
 )
 
@@ -147,6 +146,7 @@ def _run(config, workdir: str, interruption: Interruption) -> str:
       steps.start(first[0][0], put_batch(first[0][2], experiment.mesh))
     if state is None:
       state = init_state()  # while the step compiles
+    writer.open_tensorboard()
     schedule = make_schedule(experiment.optimizer_config)
     window = _Window(len(own) / parts)
     losses = _LossWatch(train_split, store)

@@ -1,6 +1,5 @@
 """What training carries from step to step, created in place on its devices."""
 
-import dataclasses
 import os
 
 import flax.linen as nn
@@ -49,12 +48,10 @@ def make_state(
     shardings, and its shapes with shardings, for restoring a checkpoint into.
   """
   shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
-  # A layer a turn: the same parameters, and one layer's to compile in place of all.
-  scanned = model.clone(config=dataclasses.replace(model.config, scan_unroll=1))
 
   def initialise(key):
     blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    params = scanned.init(key, blank, num_units)["params"]
+    params = model.init(key, blank, num_units)["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
   key = jax.random.key(seed)

@@ -39,7 +39,10 @@ class Validator:
     ):
       if bucket not in self._steps:
         self._steps[bucket] = make_eval_step(
-          experiment.model, experiment.loss_config, experiment.buckets[bucket], experiment.mesh
+          experiment.scanned_model,
+          experiment.loss_config,
+          experiment.buckets[bucket],
+          experiment.mesh,
         )
       result = self._steps[bucket](params, np.asarray(step), put_batch(batch, experiment.mesh))
       terms, counts, log_importance = jax.device_get(result)

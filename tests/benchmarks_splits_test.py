@@ -31,15 +31,17 @@ class SplitsTest(absltest.TestCase):
     (name,) = (name for name in splits.SPLITS if name.startswith("shipped: "))
     model, shipped = self.config(name).model, load_config("configs/arxiv.py:small", []).model
     for key in shipped:
-      if key.endswith("_layers") or key == "top_down_mlps":
+      if key.endswith("_layers") or key in ("top_down_mlps", "residual_init"):
         self.assertEqual(model[key], shipped[key], key)
 
   def test_all_differ_in_their_layers_and_in_nothing_else(self):
     seen, others = set(), []
     for name in splits.SPLITS:
       config = self.config(name).to_dict()
-      is_split = lambda key: key.endswith("_layers") or key == "top_down_mlps"
+      is_split = lambda key: key.endswith("_layers") or key in ("top_down_mlps", "residual_init")
       own = {key: config["model"].pop(key) for key in list(config["model"]) if is_split(key)}
+      deep = name.startswith("shipped")
+      self.assertEqual(own.pop("residual_init"), "depth" if deep else "unit", name)
       seen.add(tuple(sorted(own.items())))
       if name not in _FLAT:  # knows no importance and no segments: another loss and memory
         others.append(config)

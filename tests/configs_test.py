@@ -230,10 +230,10 @@ def _recording(cls, names: set):
     return object.__getattribute__(self, name)
 
   def silent(method):
-    def call(*args):
+    def call(*args, **kwargs):
       quiet.append(True)
       try:
-        return method(*args)
+        return method(*args, **kwargs)
       finally:
         quiet.pop()
 
@@ -246,6 +246,8 @@ def _recording(cls, names: set):
   }
   with contextlib.ExitStack() as stack:
     stack.enter_context(mock.patch.object(cls, "__getattribute__", __getattribute__))
+    # Copies every field, which is not reading it.
+    stack.enter_context(mock.patch.object(dataclasses, "replace", silent(dataclasses.replace)))
     for name, method in methods.items():
       stack.enter_context(mock.patch.object(cls, name, method))
     yield

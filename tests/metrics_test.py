@@ -49,6 +49,14 @@ class MetricWriterTest(parameterized.TestCase):
     self.assertIn(b"train/loss", content)
     self.assertIn(b"eval/rouge2", content)
 
+  def test_tensorboard_is_opened_once_when_asked_or_first_written_to(self):
+    with MetricWriter(self.workdir) as writer:
+      self.assertFalse((self.workdir / "tensorboard").exists())
+      writer.open_tensorboard()
+      self.assertLen(list((self.workdir / "tensorboard").iterdir()), 1)
+      writer.write(1, {"loss": 1.0})
+      self.assertLen(list((self.workdir / "tensorboard").iterdir()), 1)
+
   def test_resume_reads_as_one_run(self):
     self.write_steps(range(1, 8))
     self.write_steps(range(6, 10), resume_step=5)

@@ -53,6 +53,7 @@ class OptionsTest(parameterized.TestCase):
     ("small_blocks", {"key_block": 16}),
     ("one_layer_a_turn", {"scan_unroll": 1}),
     ("one_layer_a_turn_remat", {"scan_unroll": 1, "remat": "full"}),
+    ("one_layer_a_turn_dots", {"scan_unroll": 1, "remat": "dots"}),
   )
   def test_same_value_and_gradient(self, changes):
     config = dataclasses.replace(CONFIG, **changes)
@@ -68,21 +69,26 @@ class OptionsTest(parameterized.TestCase):
     for path, gradient in jax.tree_util.tree_leaves_with_path(self.reference[1]):
       self.assertGreater(np.abs(gradient).max(), 1e-7, path)
 
-  def test_what_layers_add_starts_small(self):
-    def deviations(choice):
-      model = Htmtl(dataclasses.replace(CONFIG, residual_init=choice), tiny.VOCABULARY)
-      initialise = jax.jit(functools.partial(model.init, num_units=tiny.BUCKET.units))
-      params = tiny.nn.unbox(initialise(jax.random.key(0), self.batch))["params"]
-      leaves = jax.tree_util.tree_leaves_with_path(params)
-      return {jax.tree_util.keystr(path): float(leaf.std()) for path, leaf in leaves}
+  def initial_values(self, **changes):
+    """{path: array}, the model's own."""
+    model = Htmtl(dataclasses.replace(CONFIG, **changes), tiny.VOCABULARY)
+    initialise = jax.jit(functools.partial(model.init, num_units=tiny.BUCKET.units))
+    params = tiny.nn.unbox(initialise(jax.random.key(0), self.batch))["params"]
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
-    unit, depth = deviations("unit"), deviations("depth")
+  def test_initial_values(self):
+    unit, depth = self.initial_values(residual_init="unit"), self.initial_values()
     ends = "['out']['kernel']", "['narrow']['kernel']"
     smaller = {name for name in unit if name.endswith(ends) and "['pool']" not in name}
     self.assertLen([name for name in smaller if "cross_attention" in name], 2)  # scanned, and last
-    for name, deviation in unit.items():
-      expected = deviation / 6**0.5 if name in smaller else deviation  # twice three layers
-      self.assertAlmostEqual(depth[name], expected, places=5, msg=name)
+    for name, values in unit.items():
+      depth_of_stack = 3 if name.startswith("['decoder']") else 2
+      factor = (2 * depth_of_stack) ** -0.5 if name in smaller else 1
+      np.testing.assert_allclose(depth[name], factor * values, rtol=1e-6, err_msg=name)
+    with self.subTest("do not depend on how layers are scanned"):
+      for name, values in self.initial_values(scan_unroll=1).items():
+        np.testing.assert_array_equal(depth[name], values, err_msg=name)
 
   def test_loop_names_its_layers(self):
     model = Htmtl(dataclasses.replace(CONFIG, scan_layers=False), tiny.VOCABULARY)

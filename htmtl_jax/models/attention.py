@@ -197,7 +197,12 @@ class RowAttention(nn.Module):
       query, key = rotate(query, rotation), rotate(key, rotation)
     h = self.attend(query, key, value, mask)
     h = dense(
-      config.width, ("heads", "head_dim", "embed"), config, contract=2, residual=True, name="out"
+      config.width,
+      ("heads", "head_dim", "embed"),
+      config,
+      contract=2,
+      depth=config.encoder_depth,
+      name="out",
     )(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
@@ -233,7 +238,12 @@ class SegmentAttention(nn.Module):
     same_for_all = jnp.ones((*x.shape[:2], 1), jnp.float32)
     h = attend_to_memory(blocks, query, project("key"), project("value"), bias, same_for_all)
     h = dense(
-      config.width, ("heads", "head_dim", "embed"), config, contract=2, residual=True, name="out"
+      config.width,
+      ("heads", "head_dim", "embed"),
+      config,
+      contract=2,
+      depth=config.encoder_depth,
+      name="out",
     )(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 

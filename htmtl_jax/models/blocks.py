@@ -33,7 +33,7 @@ class BlockLayer(nn.Module):
   @nn.compact
   def __call__(self, x, rotation, mask, deterministic):
     x = BlockAttention(self.config, name="attention")(x, rotation, mask, deterministic)
-    x = Mlp(self.config, name="mlp")(x, deterministic)
+    x = Mlp(self.config, self.config.encoder_depth, name="mlp")(x, deterministic)
     return nn.with_logical_constraint(x, ("act_batch", "act_row", "act_token", "act_embed"))
 
 
@@ -62,7 +62,7 @@ class BlockTransformer(nn.Module):
     keys = with_neighbours(real_rows[..., None])[..., 0]  # [B, R, 3L]
     may_look = real_rows[..., :, None] & keys[..., None, :]
     rotation = make_rotation(positions.reshape(rows, width), config.head_width)
-    x = Stack(BlockLayer, config.token_layers, config, name="stack")(
+    x = Stack(BlockLayer, config.token_layers, config, config.scan_unroll, name="stack")(
       x, rotation, may_look, deterministic=deterministic
     )
     x = permute(x.reshape(batch_size, -1, features), order, mask, slots, real)

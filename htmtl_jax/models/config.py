@@ -96,16 +96,20 @@ class ModelConfig:
     return self.width // self.num_heads
 
   @property
-  def residual_variance(self) -> float:
-    """Of the kernels that write to the residual stream, times their inputs; one elsewhere.
-
-    What a layer adds starts so small that all of a stack, two sublayers each, add as much as
-    one (Radford et al. 2019, GPT-2); of the deepest stack, for all alike.
-    """
-    if self.residual_init == "unit":
-      return 1.0
+  def encoder_depth(self) -> int:
+    """Layers of the encoder's deepest stack."""
     stacks = (self.token_layers, self.paragraph_layers, self.section_layers, self.document_layers)
-    return 1 / (2 * max(*stacks, self.top_down_layers, self.decoder_layers))
+    return max(*stacks, self.top_down_layers, 1)
+
+  def start_variance(self, depth: int) -> float:
+    """Of a kernel's initial values, times its inputs.
+
+    Args:
+      depth: of the stack of layers that add the kernel's output up; 0 for any other kernel. What
+        such a kernel adds starts so small that a stack adds about as much as one layer would
+        (Radford et al. 2019, GPT-2).
+    """
+    return 1 / (2 * depth) if depth and self.residual_init == "depth" else 1.0
 
   @property
   def compute_dtype(self):

@@ -96,7 +96,8 @@ class DecoderStack(nn.Module):
     """Runs `function(layer, carry, keys_values) -> (carry, None)` over all layers but the last."""
     count = self.config.decoder_layers - 1
     if count and self.config.scan_layers:
-      return scan_layers(function, count, self.config)(self.layers, carry, keys_values)[0]
+      scanned = scan_layers(function, count, self.config.scan_unroll)
+      return scanned(self.layers, carry, keys_values)[0]
     for layer, layer_keys_values in zip(self.layer if count else [], keys_values, strict=True):
       carry, _ = function(layer, carry, layer_keys_values)
     return carry
@@ -110,7 +111,9 @@ class DecoderStack(nn.Module):
     mask = same & causal & targets.mask[:, :, None]
     shared = (targets.position, mask, memory.bias, level_weights)
 
-    apply = rematerialise(lambda layer, x, kv: layer(x, kv, *shared, deterministic), self.config)
+    run = lambda layer, x, kv: layer(x, kv, *shared, deterministic)
+    count = self.config.decoder_layers - 1
+    apply = rematerialise(run, self.config, count, self.config.scan_unroll)
     x = self._run(lambda layer, x, kv: (apply(layer, x, kv), None), x, keys_values)
     x, context, scores = self.last_layer.with_scores(
       x, last_keys_values, *shared, unit_weights, targets.ids, memory.token_ids, deterministic

@@ -28,7 +28,11 @@ class SelfAttention(nn.Module):
       (3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config
     )
     self.out = dense(
-      config.width, ("heads", "head_dim", "embed"), config, contract=2, residual=True
+      config.width,
+      ("heads", "head_dim", "embed"),
+      config,
+      contract=2,
+      depth=config.decoder_layers,
     )
     self.drop = Dropout(config.dropout)
 
@@ -65,7 +69,11 @@ class CrossAttention(nn.Module):
       (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config
     )
     self.out = dense(
-      config.width, ("heads", "head_dim", "embed"), config, contract=2, residual=True
+      config.width,
+      ("heads", "head_dim", "embed"),
+      config,
+      contract=2,
+      depth=config.decoder_layers,
     )
     self.drop = Dropout(config.dropout)
 
@@ -126,7 +134,7 @@ class DecoderLayer(nn.Module):
   def setup(self):
     self.self_attention = SelfAttention(self.config)
     self.cross_attention = CrossAttention(self.config)
-    self.mlp = Mlp(self.config)
+    self.mlp = Mlp(self.config, self.config.decoder_layers)
 
   def __call__(self, x, keys_values, positions, mask, bias, level_weights, deterministic):
     x = self.self_attention(x, positions, mask, deterministic)

@@ -10,8 +10,6 @@ With `token_attention="blocks"` the tokens attend to the text around them instea
 sentences, and with no layers above them this is a flat Transformer (`blocks.py`).
 """
 
-import dataclasses
-
 import flax.linen as nn
 import flax.struct
 import jax
@@ -68,7 +66,7 @@ class RowLayer(nn.Module):
   @nn.compact
   def __call__(self, x, rotation, mask, deterministic):
     x = RowAttention(self.config, name="attention")(x, rotation, mask, deterministic)
-    x = Mlp(self.config, name="mlp")(x, deterministic)
+    x = Mlp(self.config, self.config.encoder_depth, name="mlp")(x, deterministic)
     rows = "act_row" if x.shape[1] > 1 else None  # a single row is not cut
     return nn.with_logical_constraint(x, ("act_batch", rows, "act_token", "act_embed"))
 
@@ -82,11 +80,12 @@ class SiblingTransformer(nn.Module):
   config: ModelConfig
   num_layers: int
   rotary: bool = False
+  unroll: int = 1
 
   @nn.compact
   def __call__(self, x, rows, deterministic):
     rotation = make_rotation(rows.position, self.config.head_width) if self.rotary else None
-    x = Stack(RowLayer, self.num_layers, self.config, name="stack")(
+    x = Stack(RowLayer, self.num_layers, self.config, self.unroll, name="stack")(
       x, rotation, same_parent_mask(rows), deterministic=deterministic
     )
     pooled = AttentionPool(self.config, name="pool")(x, one_hot_places(rows))
@@ -101,7 +100,7 @@ class DownLayer(nn.Module):
   @nn.compact
   def __call__(self, x, memory, memory_mask, deterministic):
     x = SegmentAttention(self.config, name="attention")(x, memory, memory_mask, deterministic)
-    return Mlp(self.config, name="mlp")(x, deterministic)
+    return Mlp(self.config, self.config.encoder_depth, name="mlp")(x, deterministic)
 
 
 class FromParent(nn.Module):
@@ -115,7 +114,9 @@ class FromParent(nn.Module):
     h = RMSNorm(self.config, name="norm")(parents)
     h = dense(self.config.width, ("embed", "embed_out"), self.config, name="parent")(h)  # [B, p, D]
     x = x + spread_to_children(h, rows)
-    return Mlp(self.config, name="mlp")(x, deterministic) if self.mix else x
+    if not self.mix:
+      return x
+    return Mlp(self.config, self.config.encoder_depth, name="mlp")(x, deterministic)
 
 
 class Encoder(nn.Module):
@@ -136,8 +137,6 @@ class Encoder(nn.Module):
     """
     config = self.config
     paragraphs, sentences, tokens = batch.paragraphs, batch.sentences, batch.tokens
-    # Segments are few: stacking what their layers keep is cheap, and one layer soon compiled.
-    few = dataclasses.replace(config, scan_unroll=1)
 
     # ---- up
     x = token_embeddings
@@ -157,19 +156,19 @@ class Encoder(nn.Module):
     if not config.reads_segments:
       return self._tokens_alone(batch, x)
     token_states, sentence_vectors = SiblingTransformer(
-      config, num_layers, rotary=True, name="sentence_transformer"
+      config, num_layers, rotary=True, unroll=config.scan_unroll, name="sentence_transformer"
     )(x, tokens, deterministic)
 
     x = self._rows_of(sentence_vectors + is_heading * heading[1], sentences)
     x = x + PositionEmbedding(config, name="sentence_position")(sentences.position)
     sentence_states, paragraph_vectors = SiblingTransformer(
-      few, config.paragraph_layers, name="paragraph_transformer"
+      config, config.paragraph_layers, name="paragraph_transformer"
     )(x, sentences, deterministic)
 
     x = self._rows_of(paragraph_vectors, paragraphs)
     x = x + PositionEmbedding(config, name="paragraph_position")(paragraphs.position)
     paragraph_states, section_vectors = SiblingTransformer(
-      few, config.section_layers, name="section_transformer"
+      config, config.section_layers, name="section_transformer"
     )(x, paragraphs, deterministic)
 
     section_mask = batch.section_mask  # [B, C]
@@ -179,7 +178,7 @@ class Encoder(nn.Module):
     # The document is one row of sections: few, so that every device has all of them.
     sections = whole(sections)[:, None]
     document_mask = (section_mask[:, None, :] & section_mask[:, :, None])[:, None]
-    sections = Stack(RowLayer, config.document_layers, few, name="document_transformer")(
+    sections = Stack(RowLayer, config.document_layers, config, name="document_transformer")(
       sections, None, document_mask, deterministic=deterministic
     )
     sections = whole(sections[:, 0])
@@ -198,7 +197,7 @@ class Encoder(nn.Module):
       context = jnp.concatenate([whole(paragraph_slots), sections], axis=1)  # [B, P + C, D]
       context_mask = jnp.concatenate([sentences.parent_mask, section_mask], axis=1)
       sentence_slots = Stack(
-        DownLayer, config.top_down_layers, few, name="document_to_sentence"
+        DownLayer, config.top_down_layers, config, name="document_to_sentence"
       )(self._slots_of(sentence_states), context, context_mask, deterministic=deterministic)
       token_states = FromParent(config, mix_tokens, name="sentence_to_token")(
         token_states, sentence_slots, tokens, deterministic

@@ -34,14 +34,14 @@ class Dense(nn.Module):
     axes: logical axes of the kernel [contracted..., features...].
     config: gives the compute dtype.
     contract: how many of the input's last axes are summed over.
-    residual: whether its output is added to the residual stream (`residual_variance`).
+    depth: of the stack whose attention or MLP this is the last kernel of, see `start_variance`.
   """
 
   features: tuple[int, ...]
   axes: tuple[str | None, ...]
   config: ModelConfig
   contract: int = 1
-  residual: bool = False
+  depth: int = 0
 
   @nn.compact
   def __call__(self, x, transposed: bool = False, part=()):
@@ -53,7 +53,7 @@ class Dense(nn.Module):
     inputs = x.shape[x.ndim - self.contract :]
     # LeCun normal: variance one over the number of inputs; less for what adds up.
     init = nn.initializers.variance_scaling(
-      self.config.residual_variance if self.residual else 1.0,
+      self.config.start_variance(self.depth),
       "fan_in",
       "normal",
       in_axis=tuple(range(self.contract)),
@@ -75,12 +75,10 @@ class Dense(nn.Module):
     return dense_product(x, kernel, self.contract)
 
 
-def dense(
-  features, axes, config: ModelConfig, *, contract=1, residual=False, name=None
-) -> Dense:
+def dense(features, axes, config: ModelConfig, *, contract=1, depth=0, name=None) -> Dense:
   """`Dense` with an int allowed for a single output axis."""
   features = (features,) if isinstance(features, int) else tuple(features)
-  return Dense(features, tuple(axes), config, contract, residual, name=name)
+  return Dense(features, tuple(axes), config, contract, depth, name=name)
 
 
 class RMSNorm(nn.Module):
@@ -126,16 +124,17 @@ rms_norm.defvjp(lambda x, scale: (rms_norm(x, scale), (x, scale)), _rms_norm_bac
 
 
 class Mlp(nn.Module):
-  """Pre-norm residual MLP: x + W2 gelu(W1 norm(x)); [..., D] -> [..., D]."""
+  """Pre-norm residual MLP: x + W2 gelu(W1 norm(x)); [..., D] -> [..., D]; `depth` of its stack."""
 
   config: ModelConfig
+  depth: int
 
   @nn.compact
   def __call__(self, x, deterministic):
     config = self.config
     h = RMSNorm(config, name="norm")(x)
     h = gelu(dense(config.mlp_width, ("embed", "mlp"), config, name="wide")(h))
-    h = dense(config.width, ("mlp", "embed"), config, residual=True, name="narrow")(h)
+    h = dense(config.width, ("mlp", "embed"), config, depth=self.depth, name="narrow")(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
 
@@ -213,9 +212,10 @@ def _look_up(module: nn.Module, count: int, indices: jax.Array) -> jax.Array:
 
 
 def make_rotation(positions: jax.Array, head_width: int) -> tuple[jax.Array, jax.Array]:
-  """(cosines, sines) of `rotate`, made once for all layers: [..., n] -> [..., n, 1, E/2] each.
+  """(cosines, sines) of `rotate`: [..., n] -> [..., n, 1, E/2] each.
 
-  Made in every layer, forward and backward, they took 1% to 2% of a step on a CPU.
+  The encoder makes them once for all of its layers: made in every layer, forward and backward,
+  they took 1% to 2% of a step on a CPU.
   """
   half = head_width // 2
   frequency = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -252,28 +252,32 @@ def previous_in_row(x: jax.Array, positions: jax.Array) -> jax.Array:
   return jnp.where((positions > 0)[..., None], shifted, 0)
 
 
-def rematerialise(function: Callable, config: ModelConfig) -> Callable:
+def rematerialise(function: Callable, config: ModelConfig, length: int, unroll: int) -> Callable:
   """Wraps `function(module, *arrays)` so that its activations are recomputed, as configured.
 
   "none" keeps every activation, "full" keeps only the inputs, "dots" keeps the results
-  of matmuls without a batch dimension (the weights' matmuls).
+  of matmuls without a batch dimension (the weights' matmuls). `length` and `unroll` are those of
+  the scan that it is called in.
   """
   policies = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
   if config.remat == "none":
     return function
-  # Within one turn of a scan nothing else can be merged with what is computed again.
-  alone = config.scan_layers and config.scan_unroll == 1
+  # In a turn of a scan of its own nothing else can be merged with what is computed again.
+  alone = config.scan_layers and unroll == 1 and length > 1
   return nn.remat(function, policy=policies[config.remat], prevent_cse=not alone)
 
 
-def scan_layers(function: Callable, length: int, config: ModelConfig) -> Callable:
-  """`function(layer, carry, xs) -> (carry, ys)` over layers whose parameters are stacked."""
+def scan_layers(function: Callable, length: int, unroll: int) -> Callable:
+  """`function(layer, carry, xs) -> (carry, ys)` over layers whose parameters are stacked.
+
+  A turn of the scan computes `unroll` layers, all of them if it is 0.
+  """
   return nn.scan(
     function,
     variable_axes={"params": 0},
     split_rngs={"params": True, "dropout": True},
     length=length,
-    unroll=config.scan_unroll or length,
+    unroll=unroll or length,
     metadata_params={nn.PARTITION_NAME: "layers"},
   )
 
@@ -282,24 +286,28 @@ class Stack(nn.Module):
   """`num_layers` copies of a layer `(x, *shared, deterministic) -> x`, by scan or by loop.
 
   The scan stacks the parameters along a leading "layers" axis, and turn by turn computes
-  `scan_unroll` layers; the loop names them layer_0, layer_1, ... and computes the same.
+  `unroll` layers; the loop names them layer_0, layer_1, ... and computes the same. One layer a
+  turn is the right number for segments: they are few, so that stacking what their layers keep
+  costs nothing, and one layer is soon compiled.
   """
 
   layer: type[nn.Module]
   num_layers: int
   config: ModelConfig
+  unroll: int = 1
 
   @nn.compact
   def __call__(self, x, *shared, deterministic):
     if self.num_layers == 0:
       return x
-    apply = rematerialise(lambda layer, x: layer(x, *shared, deterministic), self.config)
+    run = lambda layer, x: layer(x, *shared, deterministic)
+    apply = rematerialise(run, self.config, self.num_layers, self.unroll)
     if not self.config.scan_layers:
       for i in range(self.num_layers):
         x = apply(self.layer(self.config, name=f"layer_{i}"), x)
       return x
     scanned = scan_layers(
-      lambda layer, x, _: (apply(layer, x), None), self.num_layers, self.config
+      lambda layer, x, _: (apply(layer, x), None), self.num_layers, self.unroll
     )
     x, _ = scanned(self.layer(self.config, name="layers"), x, None)
     return x
