@@ -237,8 +237,11 @@ def check_resume(
 
 # ------------------------------------------------------- config.json of a workdir
 
-# What runs did before there was a key for it.
-_YOUNGER_KEYS = (("model", "scan_unroll", 1), ("model", "residual_init", "unit"))
+# What runs did before there was a key for it: section, a key that it has had before, key, value.
+_YOUNGER_KEYS = (
+  ("model", "scan_layers", "scan_unroll", 1),
+  ("model", "scan_layers", "residual_init", "unit"),
+)
 
 
 def to_json(config: Mapping[str, Any]) -> str:
@@ -288,8 +291,8 @@ def load_saved_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict |
   except UserError as error:
     raise UserError(f"{path}: {error}; pass --config, or use another --workdir") from None
   with config.unlocked():
-    for section, key, value in _YOUNGER_KEYS:
-      if section in config and key not in config[section]:
+    for section, elder, key, value in _YOUNGER_KEYS:
+      if elder in config.get(section, {}) and key not in config[section]:
         config[section][key] = value
   return config
 

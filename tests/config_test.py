@@ -244,19 +244,19 @@ class ConfigTest(parameterized.TestCase):
     workdir = self.folder / "runs" / "a"
     self.assertIsNone(config_lib.load_saved_config(workdir))
     config_lib.save_config(make_config(), workdir)
-    younger = {"model.scan_unroll": 1, "model.residual_init": "unit"}  # what it did without the keys
     self.assertEqual(
-      config_lib.flatten(config_lib.load_saved_config(workdir)),
-      config_lib.flatten(make_config()) | younger,
+      config_lib.flatten(config_lib.load_saved_config(workdir)), config_lib.flatten(make_config())
     )
     self.assertEqual([p.name for p in workdir.iterdir()], ["config.json"])
 
-  def test_younger_keys_keep_the_values_that_a_run_has(self):
-    config = make_config()
-    with config.unlocked():
-      config.model.residual_init = "depth"
-    config_lib.save_config(config, self.folder)
-    self.assertEqual(config_lib.load_saved_config(self.folder).model.residual_init, "depth")
+  @parameterized.parameters(
+    ({}, 1, "unit"), ({"residual_init": "depth"}, 1, "depth"), ({"scan_unroll": 0}, 0, "unit")
+  )
+  def test_keys_younger_than_a_run(self, given, scan_unroll, residual_init):
+    saved = ml_collections.ConfigDict({"model": {"scan_layers": True} | given})
+    config_lib.save_config(saved, self.folder)
+    model = config_lib.load_saved_config(self.folder).model
+    self.assertEqual((model.scan_unroll, model.residual_init), (scan_unroll, residual_init))
 
   @parameterized.parameters(("{", "is not JSON"), ("[1]", "holds a list"))
   def test_damaged_saved_config_names_the_file(self, text, message):

@@ -1,6 +1,7 @@
 """The command line: flags, modes, exit statuses. The modes themselves are replaced by recorders."""
 
 import contextlib
+import importlib
 import io
 import os
 import pathlib
@@ -158,6 +159,7 @@ class MainTest(parameterized.TestCase):
 
   @parameterized.parameters(("1", 1), ("", 0))
   def test_several_hosts_find_each_other_before_training(self, value, calls):
+    importlib.import_module("htmtl_jax.hosts")  # with the true JAX, not with the stand-in
     jax = mock.Mock()
     jax.distributed.initialize.side_effect = lambda *unused, **also: self.train.assert_not_called()
     jax.process_index.return_value = 0
