@@ -14,7 +14,7 @@ from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.gpu import masked, rows
 from htmtl_jax.models.gpu.launch import choose
-from htmtl_jax.models.layers import RMSNorm, dense, rotate
+from htmtl_jax.models.layers import RMSNorm, dense, join_heads, rotate
 from htmtl_jax.models.memory_attention import SCORES, Blocks, attend_to_memory, matmul
 from htmtl_jax.models.on_devices import on_every_device, queries_on_a_device
 from htmtl_jax.models.rows import NEGATIVE
@@ -196,14 +196,7 @@ class RowAttention(nn.Module):
     if rotation is not None:
       query, key = rotate(query, rotation), rotate(key, rotation)
     h = self.attend(query, key, value, mask)
-    h = dense(
-      config.width,
-      ("heads", "head_dim", "embed"),
-      config,
-      contract=2,
-      depth=config.encoder_depth,
-      name="out",
-    )(h)
+    h = join_heads(config, depth=config.encoder_depth, name="out")(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
   def attend(self, query, key, value, mask):
@@ -237,14 +230,7 @@ class SegmentAttention(nn.Module):
     )  # [B, H, E, k]
     same_for_all = jnp.ones((*x.shape[:2], 1), jnp.float32)
     h = attend_to_memory(blocks, query, project("key"), project("value"), bias, same_for_all)
-    h = dense(
-      config.width,
-      ("heads", "head_dim", "embed"),
-      config,
-      contract=2,
-      depth=config.encoder_depth,
-      name="out",
-    )(h)
+    h = join_heads(config, depth=config.encoder_depth, name="out")(h)
     return x + Dropout(config.dropout)(h, deterministic=deterministic)
 
 
@@ -273,7 +259,5 @@ class AttentionPool(nn.Module):
     among = jnp.where(belongs[..., None], logits[..., None, :], NEGATIVE)  # [B, r, w, k, H]
     weights = jnp.where(belongs[..., None], jax.nn.softmax(among, axis=2), 0.0)
     pooled = jnp.einsum("brwkh,brwhe->brkhe", weights.astype(value.dtype), value)
-    pooled = dense(config.width, ("heads", "head_dim", "embed"), config, contract=2, name="out")(
-      pooled
-    )
+    pooled = join_heads(config, name="out")(pooled)
     return pooled.reshape(pooled.shape[0], -1, config.width)

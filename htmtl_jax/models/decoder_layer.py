@@ -12,7 +12,7 @@ from htmtl_jax.models import cached_attention
 from htmtl_jax.models.attention import attend
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
-from htmtl_jax.models.layers import Mlp, RMSNorm, dense, make_rotation, rotate
+from htmtl_jax.models.layers import Mlp, RMSNorm, dense, join_heads, make_rotation, rotate
 from htmtl_jax.models.sharded_memory_attention import attend_to_memory, attend_with_scores
 
 
@@ -27,13 +27,7 @@ class SelfAttention(nn.Module):
     self.qkv = dense(
       (3, config.num_heads, config.head_width), ("embed", "qkv", "heads", "head_dim"), config
     )
-    self.out = dense(
-      config.width,
-      ("heads", "head_dim", "embed"),
-      config,
-      contract=2,
-      depth=config.decoder_layers,
-    )
+    self.out = join_heads(config, depth=config.decoder_layers)
     self.drop = Dropout(config.dropout)
 
   def __call__(self, x, positions, mask, deterministic):
@@ -68,13 +62,7 @@ class CrossAttention(nn.Module):
     self.query = dense(
       (config.num_heads, config.head_width), ("embed", "heads", "head_dim"), config
     )
-    self.out = dense(
-      config.width,
-      ("heads", "head_dim", "embed"),
-      config,
-      contract=2,
-      depth=config.decoder_layers,
-    )
+    self.out = join_heads(config, depth=config.decoder_layers)
     self.drop = Dropout(config.dropout)
 
   def __call__(self, x, keys_values, bias, level_weights, deterministic):

@@ -81,6 +81,12 @@ def dense(features, axes, config: ModelConfig, *, contract=1, depth=0, name=None
   return Dense(features, tuple(axes), config, contract, depth, name=name)
 
 
+def join_heads(config: ModelConfig, *, depth=0, name=None) -> Dense:
+  """The last linear map of an attention: [..., H, E] -> [..., D]; `depth` as in `Dense`."""
+  axes = ("heads", "head_dim", "embed")
+  return dense(config.width, axes, config, contract=2, depth=depth, name=name)
+
+
 class RMSNorm(nn.Module):
   """Root-mean-square norm (Zhang & Sennrich 2019) over the last axis, in float32."""
 
