@@ -43,7 +43,7 @@ def main() -> None:
     SIZES[arguments.size][0],
     remat=arguments.remat,
     scan_layers=arguments.scan,
-    scan_unroll=1,
+    scan_unroll=1,  # what `--scan` is for: the cost of stacking what each layer keeps
   )
   layout = LayoutConfig(min_sections=16, buckets=PAPER_BUCKETS)
   documents = [

@@ -29,7 +29,7 @@ def get_config():
   config.model.section_layers = 1
   config.model.document_layers = 1
   config.model.decoder_layers = 2
-  config.model.residual_init = "unit"  # as when docs/results.md was measured; one or two layers
+  config.model.residual_init = "unit"  # as when its results were measured; one or two layers
   config.model.dropout = 0.0
   config.model.dtype = "float32"
 

@@ -292,8 +292,9 @@ def load_saved_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict |
     raise UserError(f"{path}: {error}; pass --config, or use another --workdir") from None
   with config.unlocked():
     for section, elder, key, value in _YOUNGER_KEYS:
-      if elder in config.get(section, {}) and key not in config[section]:
-        config[section][key] = value
+      own = config.get(section)
+      if isinstance(own, ml_collections.ConfigDict) and elder in own and key not in own:
+        own[key] = value
   return config
 
 

@@ -74,7 +74,8 @@ class RowLayer(nn.Module):
 class SiblingTransformer(nn.Module):
   """A stack of layers among siblings, and the pooled vector of each parent.
 
-  x: [B, r, w, D] -> (states [B, r, w, D], parents [B, p, D]).
+  x: [B, r, w, D] -> (states [B, r, w, D], parents [B, p, D]). `rotary`: whether attention knows
+  positions; `unroll`: as in `Stack`.
   """
 
   config: ModelConfig
