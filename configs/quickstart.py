@@ -30,6 +30,7 @@ def get_config():
   config.model.document_layers = 1
   config.model.decoder_layers = 2
   config.model.residual_init = "unit"  # as when its results were measured; one or two layers
+  config.model.top_down_mlps = "all"  # likewise
   config.model.dropout = 0.0
   config.model.dtype = "float32"
 

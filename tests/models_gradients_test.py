@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from htmtl_jax.models import attention
-from htmtl_jax.models.attention import attend, attention_weights
+from htmtl_jax.models.attention import attend
 from htmtl_jax.models.layers import gelu, rms_norm
+from htmtl_jax.models.rotation import join_halves, make_rotation, swap_halves
 
 
 def plain_norm(x, scale):
@@ -18,7 +19,8 @@ def plain_norm(x, scale):
 
 
 def plain_attention(query, key, value, mask):
-  weights = attention_weights(query, key, mask=mask)
+  scores = jnp.einsum("...qhe,...khe->...hqk", query, key) / query.shape[-1] ** 0.5
+  weights = jax.nn.softmax(scores, axis=-1, where=mask[..., None, :, :])
   return jnp.einsum("...hqk,...khe->...qhe", weights, value)
 
 
@@ -45,8 +47,29 @@ class GradientsTest(absltest.TestCase):
   def test_gelu(self):
     self.assert_same(gelu, nn.gelu, 3 * self.draw(64))
 
+  def test_both_ways_to_rotate_are_complex_multiplication(self):
+    positions = jnp.asarray([[0, 1, 2], [500, 501, 7]])
+    rotation = make_rotation(positions, 6)
+
+    def complex_product(x):
+      a, b = jnp.split(x, 2, axis=-1)
+      angles = positions[..., None, None] * 10_000.0 ** (-jnp.arange(3) / 3)
+      turned = (a + 1j * b) * jnp.exp(1j * angles)
+      return jnp.concatenate([turned.real, turned.imag], axis=-1)
+
+    for rotate in (join_halves, swap_halves):
+      with self.subTest(rotate.__name__):
+        x = self.draw(2, 3, 5, 6)
+        np.testing.assert_allclose(rotate(x, *rotation), complex_product(x), 1e-4, 1e-4)
+        self.assert_same(
+          lambda x, rotate=rotate: rotate(x, *rotation),
+          lambda x: join_halves(x, *rotation),
+          x,
+        )
+
   def test_attention_under_a_mask(self):
     mask = self.bools(2, 6, 7).at[0, 2].set(False)  # one query may look at nothing
+    mask = mask.at[1, :, 3].set(False)  # and nobody at one key
     self.assert_same(
       lambda *qkv: attend(*qkv, mask),
       lambda *qkv: plain_attention(*qkv, mask),

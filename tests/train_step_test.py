@@ -57,19 +57,20 @@ def batches():
   return result
 
 
-def build(mesh_name="one", dropout=0.0, accumulate=1):
-  """(mesh, init, step) for a mesh by name, made once."""
-  return _build(mesh_name, dropout, accumulate)
+def build(mesh_name="one", dropout=0.0, accumulate=1, **changes):
+  """(mesh, init, step) for a mesh by name, made once; `changes` are of the model's config."""
+  return _build(mesh_name, dropout, accumulate, tuple(changes.items()))
 
 
 @functools.cache
-def _build(mesh_name, dropout, accumulate):
+def _build(mesh_name, dropout, accumulate, changes):
   mesh = (
     make_mesh(MeshConfig(), jax.devices()[:1])
     if mesh_name == "one"
     else make_mesh(MESHES[mesh_name])
   )
-  model = Htmtl(dataclasses.replace(tiny.SMALL, dropout=dropout), tiny.VOCABULARY)
+  config = dataclasses.replace(tiny.SMALL, dropout=dropout, **dict(changes))
+  model = Htmtl(config, tiny.VOCABULARY)
   _, shardings, _ = make_state(model, OPTIMIZER, batches()[0], BUCKET.units, mesh, 3)
   params = tiny.init_params(model, batches()[0], BUCKET.units)
   state = TrainState(np.zeros((), np.int32), params, OPTIMIZER.init(params))
@@ -81,15 +82,15 @@ def _build(mesh_name, dropout, accumulate):
   return mesh, init, step
 
 
-def train(mesh_name="one", dropout=0.0, accumulate=1):
+def train(mesh_name="one", dropout=0.0, accumulate=1, **changes):
   """Three steps, as NumPy, made once: (initial state, final state, metrics of each step, gradient
   of the first)."""
-  return _train(mesh_name, dropout, accumulate)
+  return _train(mesh_name, dropout, accumulate, tuple(changes.items()))
 
 
 @functools.cache
-def _train(mesh_name, dropout, accumulate):
-  mesh, init, step = build(mesh_name, dropout, accumulate)
+def _train(mesh_name, dropout, accumulate, changes):
+  mesh, init, step = build(mesh_name, dropout, accumulate, **dict(changes))
   state = init()
   first = jax.tree.map(np.asarray, state)
   metrics, gradient = [], None
@@ -125,6 +126,13 @@ class TrainStepTest(parameterized.TestCase):
   def test_any_mesh_gives_the_state_of_one_device_dropout_included(self, mesh_name):
     # Random bits depend on the seed and the position in the array, not on the mesh.
     self.assert_same_run(train(mesh_name, dropout=0.2), train("one", dropout=0.2))
+
+  def test_layers_in_one_turn_of_the_scan_on_a_mesh_are_a_layer_a_turn_on_one_device(self):
+    layers = {"dropout": 0.2, "token_layers": 2, "decoder_layers": 3}
+    self.assert_same_run(
+      train("data2_fsdp2_tensor2", scan_unroll=0, **layers),
+      train("one", scan_unroll=1, **layers),
+    )
 
   def test_dropout_changes_the_run(self):
     with_dropout, without = train("one", dropout=0.2), train("one")

@@ -14,34 +14,13 @@ from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
 from htmtl_jax.models.gpu import masked, rows
 from htmtl_jax.models.gpu.launch import choose
-from htmtl_jax.models.layers import RMSNorm, dense, join_heads, rotate
+from htmtl_jax.models.layers import RMSNorm, dense, join_heads
 from htmtl_jax.models.memory_attention import SCORES, Blocks, attend_to_memory, matmul
 from htmtl_jax.models.on_devices import on_every_device, queries_on_a_device
+from htmtl_jax.models.rotation import rotate
 from htmtl_jax.models.rows import NEGATIVE
 
 _on_every_device = functools.partial(on_every_device, whole_if_uneven=True)
-
-
-def attention_weights(query, key, *, mask=None) -> jax.Array:
-  """Softmax weights [..., H, q, k] in float32.
-
-  Args:
-    query: [..., q, H, E].
-    key: [..., k, H, E].
-    mask: [..., q, k] bool, True where a query may look, or None.
-  """
-  return _weights(_heads_first(query), _heads_first(key), mask)
-
-
-def _weights(query, key, mask):
-  """`attention_weights` of [..., H, q, E] and [..., H, k, E]: [..., H, q, k] float32."""
-  scores = matmul("...hqe,...hke->...hqk", query, key) * query.shape[-1] ** -0.5
-  if mask is not None:
-    scores = jnp.where(mask[..., None, :, :], scores, NEGATIVE)
-  weights = jax.nn.softmax(scores, axis=-1)
-  if mask is not None:
-    weights = jnp.where(mask[..., None, :, :], weights, 0.0)
-  return weights
 
 
 def _heads_first(x):
@@ -57,8 +36,9 @@ def _heads_first(x):
 def attend(query, key, value, mask) -> jax.Array:
   """Scaled dot-product attention (Vaswani et al. 2017) under a mask.
 
-  Its own gradient computes the weights again instead of keeping them: inside a row that is
-  a hundredth of a layer's work, while the weights are larger than all else in it.
+  Its own gradient computes the weights again, from the log-sum-exp of the scores, instead of
+  keeping them: inside a row that is a hundredth of a layer's work, while the weights are larger
+  than all else in it.
 
   Args:
     query: [..., q, H, E].
@@ -74,16 +54,25 @@ def attend(query, key, value, mask) -> jax.Array:
 def _attend_forward(query, key, value, mask):
   kernels, axes = _kernels(query, key)
   in_axes = (axes,) * 3 + (_mask_axes(axes),)
-  run = lambda *arrays: _on_every_device(kernels.forward, in_axes, axes)(*arrays)
-  out = choose(_forward, run, query, key, value, mask, suits=kernels is not None)
-  return out, (query, key, value, mask, out)
+
+  def run(*arrays):
+    out = _on_every_device(kernels.forward, in_axes, axes)(*arrays)
+    return out, jnp.zeros(query.shape[:-1], jnp.float32)  # the kernels compute it again
+
+  out, lse = choose(_forward, run, query, key, value, mask, suits=kernels is not None)
+  return out, (query, key, value, mask, out, lse)
 
 
 def _attend_backward(residuals, gradient):
-  query, key, _, _, _ = residuals
+  query, key = residuals[:2]
   kernels, axes = _kernels(query, key)
   in_axes = (axes,) * 3 + (_mask_axes(axes),) + (axes,) * 2
-  run = lambda *arrays: _on_every_device(kernels.backward, in_axes, (axes,) * 3)(*arrays)
+
+  def run(query, key, value, mask, out, lse, gradient):
+    del lse
+    backward = _on_every_device(kernels.backward, in_axes, (axes,) * 3)
+    return backward(query, key, value, mask, out, gradient)
+
   gradients = choose(_backward, run, *residuals, gradient, suits=kernels is not None)
   return *gradients, None
 
@@ -91,48 +80,80 @@ def _attend_backward(residuals, gradient):
 attend.defvjp(_attend_forward, _attend_backward)
 
 
+# What follows a product below (a scale, a bias, a normaliser) is written where XLA's CPU backend
+# makes it part of the product: it then divides the matrices of all rows and heads among the cores,
+# while a product by itself runs on one (docs/performance.md).
+
+
 def _forward(query, key, value, mask):
+  """(output [..., q, H, E], log-sum-exp of the scores [..., q, H])."""
   keys, values = _heads_first(key), _heads_first(value)
 
   def some(query, mask):
-    weights = _weights(_heads_first(query), keys, mask)
-    return _heads_first(jnp.einsum("...hqk,...hke->...hqe", weights.astype(value.dtype), values))
+    scores = matmul("...hqe,...hke->...hqk", _heads_first(query), keys) * _scale(query)
+    scores += _bias(mask)
+    most = scores.max(-1)
+    powers = jnp.exp(scores - most[..., None])
+    total = powers.sum(-1)
+    looks = mask.any(-1)[..., None, :]
+    out = matmul("...hqk,...hke->...hqe", powers.astype(value.dtype), values)
+    out *= jnp.where(looks, 1 / total, 0.0)[..., None]
+    lse = jnp.where(looks, most + jnp.log(total), -NEGATIVE)
+    return _heads_first(out.astype(value.dtype)), jnp.moveaxis(lse, -2, -1)
 
   count = _query_blocks(query, key)
   if count == 1:
     return some(query, mask)
-  out = jax.lax.map(lambda block: some(*block), (_cut(query, count), _cut(mask, count)))
-  return _join(out)
+  blocks = jax.lax.map(lambda block: some(*block), (_cut(query, count), _cut(mask, count)))
+  return tuple(_join(x) for x in blocks)
 
 
-def _backward(query, key, value, mask, out, gradient):
+def _backward(query, key, value, mask, out, lse, gradient):
+  """Gradients of query, key and value.
+
+  Weights and what reaches them come keys first, [..., H, k, q]: so two products of three have
+  nothing to turn around, with queries first it would be one.
+  """
   keys, values = _heads_first(key), _heads_first(value)
 
-  def some(query, mask, out, gradient):
+  def some(query, mask, out, lse, gradient):
     query, out, gradient = (_heads_first(x) for x in (query, out, gradient))
-    weights = _weights(query, keys, mask)
-    d_value = jnp.einsum("...hqk,...hqe->...hke", weights.astype(value.dtype), gradient)
-    d_weights = matmul("...hqe,...hke->...hqk", gradient, values)
+    mask = jnp.swapaxes(mask, -1, -2)
+    scale, lse = _scale(query), jnp.moveaxis(lse, -1, -2)
+    scores = matmul("...hke,...hqe->...hkq", keys, query) * scale + _bias(mask)
+    weights = jnp.exp(scores - lse[..., None, :])
+    # Changes nothing, since no weight falls on a key that no query may look at: see above.
+    is_seen = jnp.minimum(mask.sum(-1), 1).astype(jnp.float32)[..., None, :, None]
+    d_value = matmul("...hkq,...hqe->...hke", weights.astype(value.dtype), gradient) * is_seen
     # Sum over keys of weight times its gradient, from the output alone (Dao et al. 2022).
     inner = (gradient.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)  # [..., H, q]
-    d_scores = weights * (d_weights - inner[..., None])
-    d_scores = (d_scores * query.shape[-1] ** -0.5).astype(query.dtype)
-    d_query = jnp.einsum("...hqk,...hke->...hqe", d_scores, keys)
-    d_key = jnp.einsum("...hqk,...hqe->...hke", d_scores, query)
-    return tuple(_heads_first(x) for x in (d_query, d_key, d_value))
+    d_weights = matmul("...hke,...hqe->...hkq", values, gradient)
+    d_scores = (weights * (d_weights - inner[..., None, :])).astype(query.dtype)
+    d_query = matmul("...hkq,...hke->...hqe", d_scores, keys) * scale
+    d_key = matmul("...hkq,...hqe->...hke", d_scores, query) * scale
+    return tuple(_heads_first(x.astype(query.dtype)) for x in (d_query, d_key, d_value))
 
   count = _query_blocks(query, key)
   if count == 1:
-    return some(query, mask, out, gradient)
+    return some(query, mask, out, lse, gradient)
 
   def body(total, block):
     d_query, *d_keys_values = some(*block)
     return jax.tree.map(lambda x, y: x + y, total, tuple(d_keys_values)), d_query
 
   zeros = jnp.zeros(key.shape, jnp.float32)
-  blocks = tuple(_cut(x, count) for x in (query, mask, out, gradient))
+  blocks = tuple(_cut(x, count) for x in (query, mask, out, lse, gradient))
   (d_key, d_value), d_query = jax.lax.scan(body, (zeros, zeros), blocks)
   return _join(d_query), d_key.astype(key.dtype), d_value.astype(value.dtype)
+
+
+def _scale(query) -> float:
+  return query.shape[-1] ** -0.5
+
+
+def _bias(mask):
+  """[..., q, k] bool -> [..., 1, q, k] float32, to be added to scores."""
+  return jnp.where(mask, 0.0, NEGATIVE)[..., None, :, :]
 
 
 def _query_blocks(query, key) -> int:

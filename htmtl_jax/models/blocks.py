@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from htmtl_jax.layout import Batch
 from htmtl_jax.models.attention import RowAttention, attend
 from htmtl_jax.models.config import ModelConfig
-from htmtl_jax.models.layers import Mlp, Stack, make_rotation
+from htmtl_jax.models.layers import Mlp, Stack
+from htmtl_jax.models.rotation import make_rotation
 from htmtl_jax.models.rows import permute
 
 

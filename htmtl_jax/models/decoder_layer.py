@@ -12,7 +12,8 @@ from htmtl_jax.models import cached_attention
 from htmtl_jax.models.attention import attend
 from htmtl_jax.models.config import ModelConfig
 from htmtl_jax.models.dropout import Dropout
-from htmtl_jax.models.layers import Mlp, RMSNorm, dense, join_heads, make_rotation, rotate
+from htmtl_jax.models.layers import Mlp, RMSNorm, dense, join_heads
+from htmtl_jax.models.rotation import make_rotation, rotate
 from htmtl_jax.models.sharded_memory_attention import attend_to_memory, attend_with_scores
 
 

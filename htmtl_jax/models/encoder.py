@@ -27,9 +27,9 @@ from htmtl_jax.models.layers import (
   Stack,
   TokenShift,
   dense,
-  make_rotation,
   previous_in_row,
 )
+from htmtl_jax.models.rotation import make_rotation
 from htmtl_jax.models.rows import (
   one_hot_places,
   places_to_parents,

@@ -1,4 +1,4 @@
-"""Building blocks: dense layers with logical axes, norm, MLP, positions, stacks of layers.
+"""Building blocks: dense layers with logical axes, norm, MLP, learned positions, stacks of layers.
 
 Precision, everywhere in the model: parameters float32, matmuls in `ModelConfig.dtype`,
 norms, softmaxes and losses float32. Weights carry the logical axes vocab, table, embed,
@@ -215,25 +215,6 @@ def _look_up(module: nn.Module, count: int, indices: jax.Array) -> jax.Array:
   # jaxlib 0.10.2 added what lies in their padding).
   chosen = jax.nn.one_hot(indices, count, dtype=jnp.float32)
   return jnp.einsum("...n,nd->...d", chosen, table, precision=EXACT).astype(config.compute_dtype)
-
-
-def make_rotation(positions: jax.Array, head_width: int) -> tuple[jax.Array, jax.Array]:
-  """(cosines, sines) of `rotate`: [..., n] -> [..., n, 1, E/2] each.
-
-  The encoder makes them once for all of its layers: made in every layer, forward and backward,
-  they took 1% to 2% of a step on a CPU.
-  """
-  half = head_width // 2
-  frequency = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = positions[..., None, None].astype(jnp.float32) * frequency
-  return jnp.cos(angle), jnp.sin(angle)
-
-
-def rotate(x: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
-  """Rotary position embedding (Su et al. 2021) of [..., n, H, E]; see `make_rotation`."""
-  cos, sin = rotation
-  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
 
 
 class TokenShift(nn.Module):
