@@ -32,6 +32,7 @@ def _merge(rows: list[dict]) -> dict:
     "rounds": len(rows),
     "repeats": len(seconds),
     "seconds": seconds,
+    "ended": [t for row in timed for t in row.get("ended", [])],
     "median_seconds": statistics.median(seconds),
     "min_seconds": min(seconds),
   }

@@ -2,10 +2,12 @@
 
     python -m benchmarks.measure RESULT.json < REQUEST.json
 
-`benchmarks.run` starts it; the request is a `Request` or one for `matmul.rate_of`.
+`benchmarks.run` starts it; the request, a line, is a `Request` or one for `matmul.rate_of`. With "in_turns"
+in it, it says "ready" before each timing and waits for a line (`apart.measure_in_turns`).
 What goes wrong inside is a result too: {"status": "failed", "message": ...}.
 """
 
+from collections.abc import Callable
 import contextlib
 import ctypes
 import gc
@@ -29,8 +31,8 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
-def measure(request: Request) -> dict:
-  """Warms a system up, times it, and returns its row."""
+def measure(request: Request, wait_for_turn: Callable[[], object] = lambda: None) -> dict:
+  """Warms a system up, times it, and returns its row; `wait_for_turn` is called before each timing."""
   keep = (
     request.allocator == "keep"
     and host_memory.computes_on_cpu()
@@ -44,8 +46,9 @@ def measure(request: Request) -> dict:
   first_seconds = time.perf_counter() - start
   if not keep:
     _give_back_memory()
-  seconds, others, peaks, steady = [], [], [], []
+  seconds, ended, others, peaks, steady = [], [], [], [], []
   for _ in range(request.repeats):
+    wait_for_turn()
     if request.task == "train" and request.size != "tiny":
       steady.append(matmul.steady_rate_of(system.facts["framework"].split()[0], request.dtype))
     _reset_peak(system)
@@ -53,6 +56,7 @@ def measure(request: Request) -> dict:
     start = time.perf_counter()
     shown = system.run()
     seconds.append(time.perf_counter() - start)
+    ended.append(time.time())
     others.append(_others_share(busy, _busy_seconds(), seconds[-1]))
     peaks.append(_peak_bytes(system))
   peak, peak_with_start = (max(own) for own in zip(*peaks, strict=True))
@@ -67,6 +71,7 @@ def measure(request: Request) -> dict:
     **shown,
     "first_seconds": first_seconds,
     "seconds": seconds,
+    "ended": ended,
     "median_seconds": statistics.median(seconds),
     "peak_memory_bytes": peak,
     "peak_memory_with_compilation_bytes": peak_with_start,
@@ -143,13 +148,14 @@ def _others_share(before, after, seconds: float) -> float | None:
 
 def answer(request: dict) -> dict:
   """`measure`, or the matmul rate; an exception becomes a row that says what it was."""
+  in_turns = request.pop("in_turns", False)
   try:
     if "matmul" in request:
       return {
         "status": "ok",
         **matmul.rate_of(request["matmul"], request["dtype"], request["quick"]),
       }
-    return measure(Request(**request))
+    return measure(Request(**request), *([_wait_for_turn] if in_turns else []))
   except UserError as error:
     return {"status": "wrong input", "message": str(error)}
   except Exception as error:  # whatever a library raises for a size that it cannot do
@@ -161,8 +167,13 @@ def answer(request: dict) -> dict:
     }
 
 
+def _wait_for_turn() -> None:
+  print("ready", flush=True)
+  sys.stdin.readline()
+
+
 def main() -> None:
-  result = answer(json.load(sys.stdin))
+  result = answer(json.loads(sys.stdin.readline()))
   pathlib.Path(sys.argv[1]).write_text(json.dumps(result))
 
 

@@ -3,14 +3,14 @@
     python -m benchmarks.run --out=runs/peers.json [--lengths=4096,8192,16384] \\
         [--systems=htmtl,led,...] [--tasks=train,decode] [--size=small] [--dtype=float32]
 
-Every measurement runs in a process of its own, one after the other, all systems of a task
-and a length side by side, so that a machine that grows warm or busy meets all alike. The
-JSON is written anew after each, so a run that is cut off leaves what it had measured.
+Every measurement runs in a process of its own, all systems of a task and a length one after the
+other or, with `--turns`, step by step in turns, so that a machine that grows warm or busy meets
+all alike. The JSON is written anew after each, so a run that is cut off leaves what it had measured.
 How the comparison is made: benchmarks/README.md.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import datetime
 import json
 import pathlib
@@ -18,7 +18,7 @@ import shlex
 import sys
 
 from benchmarks import comparison, machine, plots
-from benchmarks.apart import measure_apart
+from benchmarks.apart import measure_apart, measure_in_turns
 from benchmarks.peer_names import PEERS
 from benchmarks.run_arguments import SYSTEMS, parse_arguments, plan
 from htmtl_jax.errors import UserError
@@ -53,17 +53,18 @@ def run(
     "dtype": arguments.dtype,
     "seed": arguments.seed,
     "rounds": arguments.rounds,
+    "in_turns": arguments.turns,
     "matmul_flops_per_second": rates,
   }
-  requests, measured = plan(arguments), []
-  for number, request in enumerate(requests):
-    row = {**request, **measure_apart(request, arguments.limit)}
+  groups, measured = plan(arguments), []
+  count = sum(map(len, groups))
+  for row in _measure_all(groups, arguments):
     measured.append(row)
     if row["status"] == "wrong input":
       raise UserError(row["message"])
     shown = f"{row['median_seconds']:.3f} s" if row["status"] == "ok" else row["message"]
-    what = f"{request['task']}, {request['length']:,} tokens, {request['system']}"
-    log(f"[{number + 1}/{len(requests)}] {what}: {row['status']}, {shown}")
+    what = f"{row['task']}, {row['length']:,} tokens, {row['system']}"
+    log(f"[{len(measured)}/{count}] {what}: {row['status']}, {shown}")
     rows = comparison.merge_rounds(measured)
     comparison.add_rates(rows, max(filter(None, rates.values()), default=None))
     record |= {
@@ -75,6 +76,16 @@ def run(
     write_atomically(out, [json.dumps(record, indent=1)])
     write_page(str(out.with_suffix(".html")), plots.render(record, SYSTEMS))
   return record
+
+
+def _measure_all(groups, arguments: argparse.Namespace) -> Iterator[dict]:
+  for requests in groups:
+    if arguments.turns:
+      found = measure_in_turns(requests, arguments.limit)
+    else:
+      found = (measure_apart(request, arguments.limit) for request in requests)
+    for request, result in zip(requests, found, strict=True):
+      yield {**request, **result}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

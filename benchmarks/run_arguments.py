@@ -43,6 +43,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
   parser.add_argument(
     "--decode_repeats", type=int, default=1, help="timings of decoding in a round"
   )
+  parser.add_argument(
+    "--turns", action="store_true",
+    help="all systems of a task and length in memory together, timed in turns",
+  )  # fmt: skip
   parser.add_argument("--target_tokens", type=int, default=512, help="of the trained paragraph")
   parser.add_argument("--decode_tokens", type=int, default=512, help="that are written, exactly")
   parser.add_argument("--beam_size", type=int, default=4)
@@ -106,8 +110,8 @@ def _peers_installed() -> bool:
   return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 
 
-def plan(arguments: argparse.Namespace) -> list[dict]:
-  """The requests in the order they are measured in: by round, task, length, system."""
+def plan(arguments: argparse.Namespace) -> list[list[dict]]:
+  """The requests in the order they are measured in: by round, task, length; and in each by system."""
   shared = {
     name: getattr(arguments, name)
     for name in (
@@ -121,11 +125,12 @@ def plan(arguments: argparse.Namespace) -> list[dict]:
     "train": (arguments.lengths, arguments.repeats, SYSTEMS),
     "decode": (arguments.decode_lengths, arguments.decode_repeats, DECODING_SYSTEMS),
   }
-  requests = []
+  groups = []
   for _ in range(arguments.rounds):
     for task in arguments.tasks:
       lengths, repeats, systems = by_task[task]
       for length in lengths:
+        groups.append(requests := [])
         for system in arguments.systems:
           if system not in systems:
             continue
@@ -133,4 +138,4 @@ def plan(arguments: argparse.Namespace) -> list[dict]:
           profile = os.path.join(absolute(arguments.profile), name) if arguments.profile else ""
           own = {"system": system, "task": task, "length": length, "repeats": repeats}
           requests.append({**own, "profile": profile, **shared})
-  return requests
+  return [requests for requests in groups if requests]

@@ -35,9 +35,9 @@ SIZES = {
   "tiny": Size(32, 2, 80, 250, 3, 2),  # shows that everything runs; its speeds mean nothing
   "small": Size(256, 4, 1024, 8000, 4, 2),
   "base": Size(512, 8, 2048, 32000, 8, 4),
-  # HTMTL as in `configs/arxiv.py:small` and `:base`, peers of so many layers that they are equal
-  "shipped_small": Size(256, 4, 1024, 32000, 19, 6, "small"),
-  "shipped_base": Size(512, 8, 2048, 32000, 22, 6, "base"),
+  # HTMTL as in `configs/arxiv.py:small` and `:base`, peers of the number of layers that comes nearest
+  "shipped_small": Size(256, 4, 1024, 32000, 18, 6, "small"),
+  "shipped_base": Size(512, 8, 2048, 32000, 20, 6, "base"),
 }
 
 # HTMTL's split where no config has one of that size: values of `config.model` (configs/base.py). A
@@ -51,6 +51,7 @@ HTMTL_SPLITS = {
     document_layers=0,
     top_down_layers=1,
     decoder_layers=1,
+    top_down_mlps="all",
     max_positions=8,
     scan_layers=False,  # nothing to gain at one layer, and it traces twice
   ),

@@ -68,16 +68,16 @@ SPLITS = {
   "2 token, 1 paragraph, 1 section, 1 document, MLPs down": (_HTMTL, _layers(2, 1, 1, 1, "all")),
   "4 token, 1 paragraph": (_HTMTL, _layers(4, 1)),
   "1 token, 2 paragraph, 1 section, 1 document": (_HTMTL, _layers(1, 2, 1, 1)),
-  "shipped: 6 token, 5 paragraph, 2 section, 2 document": (
+  "shipped: 6 token, 5 paragraph, 2 section, 2 document, no MLPs down to tokens": (
     _HTMTL,
     (*_layers(6, 5, 2, 2, "segments"), *_DEEP),
   ),
-  "shipped depth: 6 token, 5 paragraph, 2 section, 2 document, MLPs down to tokens": (
+  "shipped depth: 6 token, 5 paragraph, 2 section, 2 document": (
     _HTMTL,
     (*_layers(6, 5, 2, 2, "all"), *_DEEP),
   ),
-  "shipped depth: flat, 19 token": (_FLAT, ("model.token_layers=19", *_DEEP)),
-  "shipped depth: 12 token, 1 paragraph, 1 section, 1 document": (
+  "shipped depth: flat, 18 token": (_FLAT, ("model.token_layers=18", *_DEEP)),
+  "shipped depth: 12 token, 1 paragraph, 1 section, 1 document, no MLPs down to tokens": (
     _HTMTL,
     (*_layers(12, 1, 1, 1, "segments"), *_DEEP),
   ),

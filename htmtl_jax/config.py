@@ -241,6 +241,7 @@ def check_resume(
 _YOUNGER_KEYS = (
   ("model", "scan_layers", "scan_unroll", 1),
   ("model", "scan_layers", "residual_init", "unit"),
+  ("model", "top_down", "top_down_mlps", "all"),
 )
 
 

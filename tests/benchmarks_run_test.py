@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks import comparison, htmtl_system, measure, run, run_arguments
-from benchmarks.apart import measure_apart
+from benchmarks.apart import measure_apart, measure_in_turns
 from benchmarks.documents import make_document
 from benchmarks.peer_names import PEERS
 from benchmarks.prepared_system import Request
@@ -294,6 +294,25 @@ class RunTest(parameterized.TestCase):
   def test_a_limit_ends_a_measurement(self):
     result = measure_apart({"system": "htmtl"}, 0.01)
     self.assertEqual(result["status"], "timeout")
+    results = measure_in_turns([{"system": "htmtl", "repeats": 2}] * 2, 0.01)
+    self.assertEqual([result["status"] for result in results], ["timeout"] * 2)
+
+  def test_in_turns(self):
+    request = {
+      "system": "htmtl", "task": "train", "length": 64, "size": "tiny", "dtype": "float32",
+      "target_tokens": 8, "repeats": 3,
+    }  # fmt: skip
+    results = measure_in_turns([request, {"repeats": 3}, request], 300)
+    self.assertEqual([result["status"] for result in results], ["ok", "failed", "ok"])
+    self.assertIn("missing", results[1]["message"])
+    for result in results[::2]:
+      self.assertLen(result["seconds"], 3)
+    first, _, last = (result.get("ended") for result in results)
+    # 1 3 | 3 1 | 1 3: the second call of the last one comes before that of the first.
+    self.assertLess(first[0], last[0])
+    self.assertLess(last[1], first[1])
+    self.assertLess(first[1], first[2])
+    self.assertLess(first[2], last[2])
 
   def test_an_exception_becomes_a_result(self):
     request = dict(system="htmtl", task="train", length=64, size="tiny", dtype="float32")

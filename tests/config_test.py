@@ -250,13 +250,16 @@ class ConfigTest(parameterized.TestCase):
     self.assertEqual([p.name for p in workdir.iterdir()], ["config.json"])
 
   @parameterized.parameters(
-    ({}, 1, "unit"), ({"residual_init": "depth"}, 1, "depth"), ({"scan_unroll": 0}, 0, "unit")
+    ({}, 1, "unit"),
+    ({"residual_init": "depth"}, 1, "depth"),
+    ({"scan_unroll": 0, "top_down_mlps": "none"}, 0, "unit"),
   )
   def test_keys_younger_than_a_run(self, given, scan_unroll, residual_init):
-    saved = ml_collections.ConfigDict({"model": {"scan_layers": True} | given})
-    config_lib.save_config(saved, self.folder)
+    elder = {"scan_layers": True, "top_down": False}
+    config_lib.save_config(ml_collections.ConfigDict({"model": elder | given}), self.folder)
     model = config_lib.load_saved_config(self.folder).model
     self.assertEqual((model.scan_unroll, model.residual_init), (scan_unroll, residual_init))
+    self.assertEqual(model.top_down_mlps, given.get("top_down_mlps", "all"))
 
   @parameterized.parameters(("{", "is not JSON"), ("[1]", "holds a list"))
   def test_damaged_saved_config_names_the_file(self, text, message):

@@ -56,6 +56,8 @@ class EncoderTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ("whole", {}),
     ("no_top_down", {"top_down": False}),
+    ("mlps_down_to_segments", {"top_down_mlps": "segments"}),
+    ("no_mlps_down", {"top_down_mlps": "none"}),
     ("no_token_shift_one_layer", {"token_shift": False, "token_layers": 1, "document_layers": 1}),
   )
   def test_is_the_definition_on_ragged_documents(self, changes):

@@ -61,10 +61,13 @@ class GpuKernelsTest(parameterized.TestCase):
     self.check_attention(masked, query, key, value, mask, gradient)
 
   def check_attention(self, kernels, query, key, value, mask, gradient):
-    out = attention._forward(query, key, value, mask)
+    out, lse = attention._forward(query, key, value, mask)
     self.assert_close(kernels.forward(query, key, value, mask), out, ROUNDED)
-    arguments = (query, key, value, mask, out, gradient)
-    self.assert_close(kernels.backward(*arguments), attention._backward(*arguments), ROUNDED)
+    self.assert_close(
+      kernels.backward(query, key, value, mask, out, gradient),
+      attention._backward(query, key, value, mask, out, lse, gradient),
+      ROUNDED,
+    )
 
   @parameterized.parameters(128, 100)  # a whole number of blocks of queries, and not
   def test_cross_attention_is_that_of_plain_code(self, queries):

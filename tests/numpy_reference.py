@@ -108,9 +108,9 @@ def position(w, name, i, config):
   return w(f"{name}/embedding")[min(i, config.max_positions - 1)]
 
 
-def from_parent(x, parent, w):
+def from_parent(x, parent, w, mixes=True):
   x = x + rms_norm(parent, w("norm/scale")) @ w("parent/kernel")
-  return mlp(x, w.sub("mlp"))
+  return mlp(x, w.sub("mlp")) if mixes else x
 
 
 def encode(params, config, tree):
@@ -178,13 +178,14 @@ def encode(params, config, tree):
 
 
 def _top_down(w, config, token_states, sentence_states, paragraph_states, sections):
+  mixes = config.top_down_mlps != "none"
   paragraph_states = [
-    from_parent(x, section, w.sub("section_to_paragraph"))
+    from_parent(x, section, w.sub("section_to_paragraph"), mixes)
     for x, section in zip(paragraph_states, sections)
   ]
   all_paragraphs = np.concatenate(paragraph_states)
   sentence_states = [
-    from_parent(x, paragraph, w.sub("paragraph_to_sentence"))
+    from_parent(x, paragraph, w.sub("paragraph_to_sentence"), mixes)
     for x, paragraph in zip(sentence_states, all_paragraphs)
   ]
   context = np.concatenate([all_paragraphs, sections])
@@ -199,8 +200,10 @@ def _top_down(w, config, token_states, sentence_states, paragraph_states, sectio
     h, _ = attend(query, key, value)
     x = mlp(x + np.einsum("nhe,hed->nd", h, a("out/kernel")), layer.sub("mlp"))
   ends = np.cumsum([len(s) for s in sentence_states])
+  mixes = config.top_down_mlps == "all"
   token_states = [
-    from_parent(t, sentence, w.sub("sentence_to_token")) for t, sentence in zip(token_states, x)
+    from_parent(t, sentence, w.sub("sentence_to_token"), mixes)
+    for t, sentence in zip(token_states, x)
   ]
   return token_states, np.split(x, ends[:-1]), paragraph_states
 

@@ -51,6 +51,7 @@ CONFIG = ModelConfig(
   section_layers=2,
   document_layers=2,
   top_down_layers=2,
+  top_down_mlps="all",
   decoder_layers=3,
   max_positions=3,
   dropout=0.0,

@@ -122,7 +122,8 @@ def _backward(query, key, value, mask, out, lse, gradient):
     scale, lse = _scale(query), jnp.moveaxis(lse, -1, -2)
     scores = matmul("...hke,...hqe->...hkq", keys, query) * scale + _bias(mask)
     weights = jnp.exp(scores - lse[..., None, :])
-    # Changes nothing, since no weight falls on a key that no query may look at: see above.
+    # Changes nothing, since no weight falls on a key that no query may look at; it is there to
+    # follow the product, see the comment above `_forward`.
     is_seen = jnp.minimum(mask.sum(-1), 1).astype(jnp.float32)[..., None, :, None]
     d_value = matmul("...hkq,...hqe->...hke", weights.astype(value.dtype), gradient) * is_seen
     # Sum over keys of weight times its gradient, from the output alone (Dao et al. 2022).

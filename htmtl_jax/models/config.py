@@ -35,7 +35,7 @@ class ModelConfig:
   piece_positions: bool = True
   length_condition: bool = True
   top_down: bool = True
-  top_down_mlps: str = "all"
+  top_down_mlps: str = "segments"
   copy: bool = True
   memory: str = "all"
   decoder_stacks: str = "shared"
