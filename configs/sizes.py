@@ -8,7 +8,8 @@ import ml_collections
 
 from configs import variants
 
-# Layers: tokens, paragraphs, sections, document, decoder. Heads are 64 wide, 128 at xl.
+# Layers: tokens, paragraphs, sections, document, decoder; half of the parameters at least lie in
+# the first and the last (without embeddings). Heads are 64 wide, 128 at xl.
 #          width heads layers            peak learning rate
 SIZES = {
   "tiny": (128, 2, (2, 2, 1, 1, 2), 2e-3),
