@@ -8,7 +8,7 @@ import ml_collections
 
 from configs import variants
 
-# Layers: tokens, paragraphs, sections, document, decoder; half of the parameters at least lie in
+# Layers: tokens, paragraphs, sections, document, decoder; from small on, half of the parameters lie in
 # the first and the last (without embeddings). Heads are 64 wide, 128 at xl.
 #          width heads layers            peak learning rate
 SIZES = {
