@@ -7,7 +7,6 @@ in it, it says "ready" before each timing and waits for a line (`apart.measure_i
 What goes wrong inside is a result too: {"status": "failed", "message": ...}.
 """
 
-from collections.abc import Callable
 import contextlib
 import ctypes
 import gc
@@ -31,8 +30,8 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
-def measure(request: Request, wait_for_turn: Callable[[], object] = lambda: None) -> dict:
-  """Warms a system up, times it, and returns its row; `wait_for_turn` is called before each timing."""
+def measure(request: Request, in_turns: bool = False) -> dict:
+  """Warms a system up, times it, and returns its row; `in_turns` waits for a line before each timing."""
   keep = (
     request.allocator == "keep"
     and host_memory.computes_on_cpu()
@@ -48,7 +47,9 @@ def measure(request: Request, wait_for_turn: Callable[[], object] = lambda: None
     _give_back_memory()
   seconds, ended, others, peaks, steady = [], [], [], [], []
   for _ in range(request.repeats):
-    wait_for_turn()
+    if in_turns:
+      print("ready", flush=True)
+      sys.stdin.readline()
     if request.task == "train" and request.size != "tiny":
       steady.append(matmul.steady_rate_of(system.facts["framework"].split()[0], request.dtype))
     _reset_peak(system)
@@ -155,7 +156,7 @@ def answer(request: dict) -> dict:
         "status": "ok",
         **matmul.rate_of(request["matmul"], request["dtype"], request["quick"]),
       }
-    return measure(Request(**request), *([_wait_for_turn] if in_turns else []))
+    return measure(Request(**request), in_turns)
   except UserError as error:
     return {"status": "wrong input", "message": str(error)}
   except Exception as error:  # whatever a library raises for a size that it cannot do
@@ -165,11 +166,6 @@ def answer(request: dict) -> dict:
       "status": "out of memory" if out_of_memory else "failed",
       "message": f"{type(error).__name__}: {text[:500]}",
     }
-
-
-def _wait_for_turn() -> None:
-  print("ready", flush=True)
-  sys.stdin.readline()
 
 
 def main() -> None:
