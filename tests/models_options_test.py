@@ -16,6 +16,18 @@ from tests import tiny
 CONFIG = dataclasses.replace(tiny.SMALL, token_layers=2, decoder_layers=3)
 
 
+def count_products(jaxpr) -> int:
+  """Products of weights, those without a batch axis, in a program as it is traced."""
+  count = 0
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "dot_general":
+      count += not any(equation.params["dimension_numbers"][1])
+    for inner in jax.tree.leaves(list(equation.params.values())):
+      inner = getattr(inner, "jaxpr", inner)
+      count += count_products(inner) if hasattr(inner, "eqns") else 0
+  return count
+
+
 class OptionsTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
@@ -27,17 +39,20 @@ class OptionsTest(parameterized.TestCase):
   @classmethod
   def value_and_gradient(cls, config, params):
     """A loss that depends on everything the model gives, and its gradient."""
+    run = jax.jit(jax.value_and_grad(cls.loss(config)))
+    return jax.tree.map(np.asarray, run(params))
+
+  @classmethod
+  def loss(cls, config):
     model, batch = Htmtl(config, tiny.VOCABULARY), cls.batch
 
-    @jax.jit
-    @jax.value_and_grad
     def run(params):
       output = model.apply({"params": params}, batch, tiny.BUCKET.units, 0.6)
       loss = -jnp.where(batch.targets.mask, output.log_probs, 0.0).sum()
       loss += sum(jnp.square(scores).sum() for scores in output.unit_scores)
       return loss + sum(jnp.exp(2 * x).sum() for x in output.encoded.importance.levels())
 
-    return jax.tree.map(np.asarray, run(params))
+    return run
 
   def assert_same(self, actual, expected):
     self.assertAlmostEqual(float(actual[0]), float(expected[0]), delta=1e-4 * float(expected[0]))
@@ -58,6 +73,14 @@ class OptionsTest(parameterized.TestCase):
   def test_same_value_and_gradient(self, changes):
     config = dataclasses.replace(CONFIG, **changes)
     self.assert_same(self.value_and_gradient(config, self.params), self.reference)
+
+  def test_dots_computes_no_product_of_weights_again(self):
+    products = {}
+    for remat in ("none", "dots", "full"):
+      gradient = jax.grad(self.loss(dataclasses.replace(CONFIG, remat=remat)))
+      products[remat] = count_products(jax.make_jaxpr(gradient)(self.params).jaxpr)
+    self.assertEqual(products["dots"], products["none"])
+    self.assertGreater(products["full"], products["none"])
 
   def test_loop_with_remat_is_scan(self):
     config = dataclasses.replace(CONFIG, scan_layers=False, remat="full")
