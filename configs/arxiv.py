@@ -20,21 +20,21 @@ those of a whole run at the roofline; h100 and h200 are estimates. More in docs/
 <!-- table: plans -->
 
     SIZE        TOPOLOGY   mesh           documents   GB a chip  TFLOPs      hours, steps
-    tiny        v5e:1x1    one device    7 x 17,408    2.3 (16)       1   0.5 for 100,000
-    small       v5e:2x2    data=4        8 x 17,408    3.1 (16)      10   0.6 for 100,000
-    base        h100:8     data=8        8 x 17,408    4.4 (80)      33   0.6 for 100,000
-    base        v5e:4x4    data=16      16 x 17,408    4.3 (16)      65   0.7 for 100,000
-    base        v6e:2x4    data=8        8 x 17,408    4.3 (32)      33   0.4 for 100,000
-    large       h100:8     fsdp=8        8 x 17,408    8.1 (80)     134   1.4 for 100,000
-    large       v5p:2x2x4  fsdp=16      16 x 17,408    7.9 (95)     268   1.7 for 100,000
-    large       v6e:4x4    fsdp=16      16 x 17,408    7.9 (32)     268   1.1 for 100,000
-    xl          h200:16    fsdp=16      16 x 17,408  15.0 (141)     710   4.7 for 100,000
-    xl          v5p:2x4x4  fsdp=32      32 x 17,408   14.6 (95)   1,419   3.0 for 100,000
-    xl          v6e:4x8    fsdp=32      32 x 17,408   14.5 (32)   1,419   2.0 for 100,000
-    small,128k  v5e:2x2    data=4       4 x 139,264   10.7 (16)      39   3.3 for 100,000
-    base,128k   v5p:2x2x2  data=8       8 x 139,264   22.5 (95)     245   5.4 for 100,000
-    large,128k  v5p:2x2x4  fsdp=16     16 x 139,264   51.9 (95)   2,035  12.0 for 100,000
-    xl,128k     v5p:2x4x4  fsdp=32     32 x 139,264   62.2 (95)  10,800  21.8 for 100,000
+    tiny        v5e:1x1    one device    7 x 17,408    1.9 (16)       1   0.5 for 100,000
+    small       v5e:2x2    data=4        8 x 17,408    2.7 (16)      10   0.5 for 100,000
+    base        h100:8     data=8        8 x 17,408    3.3 (80)      31   0.6 for 100,000
+    base        v5e:4x4    data=16      16 x 17,408    3.2 (16)      61   0.7 for 100,000
+    base        v6e:2x4    data=8        8 x 17,408    3.2 (32)      31   0.3 for 100,000
+    large       h100:8     fsdp=8        8 x 17,408    8.0 (80)     127   1.4 for 100,000
+    large       v5p:2x2x4  fsdp=16      16 x 17,408    7.7 (95)     253   1.7 for 100,000
+    large       v6e:4x4    fsdp=16      16 x 17,408    7.7 (32)     253   1.1 for 100,000
+    xl          h200:16    fsdp=16      16 x 17,408  14.8 (141)     678   4.6 for 100,000
+    xl          v5p:2x4x4  fsdp=32      32 x 17,408   14.3 (95)   1,356   2.9 for 100,000
+    xl          v6e:4x8    fsdp=32      32 x 17,408   14.3 (32)   1,356   2.2 for 100,000
+    small,128k  v5e:2x2    data=4       4 x 139,264    8.9 (16)      38   2.8 for 100,000
+    base,128k   v5p:2x2x2  data=8       8 x 139,264   17.9 (95)     230   5.1 for 100,000
+    large,128k  v5p:2x2x4  fsdp=16     16 x 139,264   50.6 (95)   1,923  11.7 for 100,000
+    xl,128k     v5p:2x4x4  fsdp=32     32 x 139,264   60.0 (95)  10,295  20.9 for 100,000
     xl,128k v5p:2x4x4: with --config.model.remat=dots
 
 <!-- end -->
