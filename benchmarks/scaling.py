@@ -31,11 +31,12 @@ HEADERS = (ROOT / "configs" / "arxiv.py", ROOT / "configs" / "pubmed.py")
 BUCKET = (136, 1216)  # 17,408 token slots and full targets
 STRONG_BATCH = 256  # documents, whatever the number of chips
 SLICES = {1: "1x1", 8: "2x4", 64: "8x8", 256: "16x16"}
-# Meshes by what they are called in the tables; `data` takes what is left.
+# Meshes by what they are called in the tables; `data` takes what is left. Slices of parameters are
+# brought together a layer at a time, as by the configs that have them (configs/sizes.py).
 MESHES = {
   "data": (),
-  "fsdp": ("mesh.data=1", "mesh.fsdp=-1"),
-  "data, fsdp=8": ("mesh.fsdp=8",),
+  "fsdp": ("mesh.data=1", "mesh.fsdp=-1", "model.scan_unroll=1"),
+  "data, fsdp=8": ("mesh.fsdp=8", "model.scan_unroll=1"),
 }
 
 
