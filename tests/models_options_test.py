@@ -38,12 +38,13 @@ class OptionsTest(parameterized.TestCase):
 
   @classmethod
   def value_and_gradient(cls, config, params):
-    """A loss that depends on everything the model gives, and its gradient."""
+    """Of `loss`, compiled."""
     run = jax.jit(jax.value_and_grad(cls.loss(config)))
     return jax.tree.map(np.asarray, run(params))
 
   @classmethod
   def loss(cls, config):
+    """A loss that depends on everything the model gives, as a function of parameters."""
     model, batch = Htmtl(config, tiny.VOCABULARY), cls.batch
 
     def run(params):
@@ -74,10 +75,12 @@ class OptionsTest(parameterized.TestCase):
     config = dataclasses.replace(CONFIG, **changes)
     self.assert_same(self.value_and_gradient(config, self.params), self.reference)
 
-  def test_dots_computes_no_product_of_weights_again(self):
+  @parameterized.parameters(0, 1)
+  def test_dots_computes_no_product_of_weights_again(self, unroll):
+    base = dataclasses.replace(CONFIG, scan_unroll=unroll)
     products = {}
     for remat in ("none", "dots", "full"):
-      gradient = jax.grad(self.loss(dataclasses.replace(CONFIG, remat=remat)))
+      gradient = jax.grad(self.loss(dataclasses.replace(base, remat=remat)))
       products[remat] = count_products(jax.make_jaxpr(gradient)(self.params).jaxpr)
     self.assertEqual(products["dots"], products["none"])
     self.assertGreater(products["full"], products["none"])
