@@ -49,6 +49,7 @@ dense_product.defvjp(_forward, _backward)
 
 
 def _product(x: jax.Array, kernel: jax.Array, contract: int) -> jax.Array:
+  """`dense_product` with JAX's own gradient: [..., in...], [in..., out...] -> [..., out...]."""
   last, first = tuple(range(x.ndim - contract, x.ndim)), tuple(range(contract))
   return jax.lax.dot_general(x, kernel, ((last, first), ((), ())))
 
